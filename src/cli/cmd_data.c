@@ -1,0 +1,399 @@
+/* vitro data check, stats, export: look at images before a run looks at them for hours. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/cmd_data.h"
+#include "cli/cli.h"
+#include "cli/scan.h"
+#include "data/source.h"
+
+#define STATS_SAMPLE 2000    /* images whose pixels and sizes are looked at: deviations are known to about 1 % */
+#define EXPORT_LIMIT 1000000 /* files in one call */
+#define EMPTY_LISTED 10      /* classes without an image that are named one by one */
+
+void vt_data_help(FILE *out)
+{
+    (void)fputs("\nDATA is one of:\n", out);
+    for (const vt_source_help *h = vt_source_kinds_help; h->name; h++)
+        (void)fprintf(out, "  %s\n      %s\n", h->form, h->help);
+    (void)fputs("Options follow '?', joined by '&': split=[A%:B%], limit=N, classes=FILE.\n", out);
+}
+
+/* Images of every class; calloc'ed. */
+static int64_t *count_classes(const vt_source *s)
+{
+    int64_t *counts = vt_xcalloc((size_t)vt_source_classes(s), sizeof *counts);
+    for (int64_t i = 0; i < vt_source_count(s); i++)
+        counts[vt_source_label(s, i)]++;
+    return counts;
+}
+
+/* --- check
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static const char check_text[] =
+    "Reads and decodes every image. Each bad one is named with the reason; classes without images are named too. Exit\n"
+    "status 1 when an image is bad.\n\n"
+    "Examples:\n"
+    "  vitro data check 'synthetic:shapes?count=200'\n"
+    "  vitro data check 'synthetic:shapes?count=200&classes=4' --json";
+
+typedef struct {
+    int64_t read, bad;
+    bool json;
+    json_t *list; /* of bad images */
+} check_result;
+
+static void receive_check(void *context, const vt_scan_sample *s)
+{
+    check_result *r = context;
+    r->read++;
+    if (s->status == VT_OK)
+        return;
+    r->bad++;
+    if (r->json)
+        (void)json_array_append_new(r->list, vt_cli_json_text(s->why));
+    else
+        printf("bad: %s\n", s->why);
+}
+
+static void print_empty_classes(const vt_source *s, const int64_t *counts)
+{
+    int64_t empty = 0;
+    for (int64_t c = 0; c < vt_source_classes(s); c++) {
+        if (counts[c] > 0)
+            continue;
+        if (empty++ < EMPTY_LISTED)
+            printf("class without images: %s\n", vt_source_class_name(s, c));
+    }
+    if (empty > EMPTY_LISTED)
+        printf("... and %lld more classes without images\n", (long long)(empty - EMPTY_LISTED));
+}
+
+static void print_check(const vt_source *s, check_result *r)
+{
+    char a[32], b[32], c[32];
+    int64_t *counts = count_classes(s);
+    if (r->json) {
+        json_t *root = json_object(), *empty = json_array();
+        for (int64_t k = 0; k < vt_source_classes(s); k++)
+            if (counts[k] == 0)
+                (void)json_array_append_new(empty, vt_cli_json_text(vt_source_class_name(s, k)));
+        (void)json_object_set_new(root, "data", vt_cli_json_text(vt_source_spec(s)));
+        (void)json_object_set_new(root, "images", json_integer(r->read));
+        (void)json_object_set_new(root, "classes", json_integer(vt_source_classes(s)));
+        (void)json_object_set_new(root, "bad_count", json_integer(r->bad));
+        (void)json_object_set(root, "bad", r->list);
+        (void)json_object_set_new(root, "empty_classes", empty);
+        vt_cli_print_json(root);
+    } else {
+        print_empty_classes(s, counts);
+        printf("%s images, %s classes, %s bad\n", vt_cli_number(a, r->read), vt_cli_number(b, vt_source_classes(s)),
+               vt_cli_number(c, r->bad));
+    }
+    free(counts);
+}
+
+static vt_status check(vt_cli *cli, const char *spec, bool json, vt_err *err)
+{
+    vt_source *source = NULL;
+    check_result r = {.json = json, .list = json_array()};
+    vt_status status = vt_source_open(&source, spec, err);
+    if (status == VT_OK) {
+        const vt_scan scan = {.source = source,
+                              .n = vt_source_count(source),
+                              .term = cli->term,
+                              .what = "checking",
+                              .receive = receive_check,
+                              .context = &r};
+        status = vt_scan_run(&scan, err);
+    }
+    if (status == VT_OK) {
+        print_check(source, &r);
+        if (r.bad > 0)
+            status = vt_fail(err, VT_EFORMAT, "%lld of %lld images are bad; a run would stop at the first it meets",
+                             (long long)r.bad, (long long)r.read);
+    }
+    json_decref(r.list);
+    vt_source_close(source);
+    return status;
+}
+
+int vt_cmd_data_check(vt_cli *cli, int argc, char **argv)
+{
+    bool json = false;
+    const vt_opt opts[] = {{"json", NULL, &json, "print the result as JSON"}};
+    const vt_cli_form form = {opts, VT_COUNT_OF(opts), check_text, 1, 1};
+    vt_args args;
+    vt_err err = {0};
+    int status;
+    if (!vt_cli_parse(cli, &form, argc, argv, &args, &status))
+        return status;
+    status = vt_cli_end(cli, check(cli, args.list[0], json, &err), &err);
+    vt_args_release(&args);
+    return status;
+}
+
+/* --- stats
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static const char stats_text[] = "Counts come from all samples; sizes and pixels from at most 2,000 of them, evenly "
+                                 "spread. Mean and deviation of pixels\n"
+                                 "are of values 0..1, by channel.\n\n"
+                                 "Examples:\n"
+                                 "  vitro data stats 'synthetic:shapes?count=200'\n"
+                                 "  vitro data stats 'synthetic:shapes?count=200' --json";
+
+typedef struct {
+    int64_t n, bad;
+    int64_t *widths, *heights;
+    uint64_t pixels;
+    double sum[3], squares[3]; /* of values 0..1 */
+} stats_result;
+
+static void receive_stats(void *context, const vt_scan_sample *s)
+{
+    stats_result *r = context;
+    if (s->status != VT_OK) {
+        r->bad++;
+        return;
+    }
+    r->widths[r->n] = s->width;
+    r->heights[r->n] = s->height;
+    r->n++;
+    r->pixels += (uint64_t)(s->width * s->height);
+    for (int c = 0; c < 3; c++) {
+        r->sum[c] += (double)s->sum[c] / 255.0;
+        r->squares[c] += (double)s->squares[c] / (255.0 * 255.0);
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Least, middle (the lower of two) and greatest; sorts values. */
+typedef struct {
+    int64_t least, middle, greatest;
+} spread;
+
+static spread spread_of(int64_t *values, int64_t n)
+{
+    if (n == 0)
+        return (spread){0};
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    return (spread){values[0], values[(n - 1) / 2], values[n - 1]};
+}
+
+typedef struct {
+    spread classes, width, height;
+    double mean[3], deviation[3];
+} summary;
+
+static summary summarise(const vt_source *s, stats_result *r)
+{
+    summary m = {0};
+    int64_t *counts = count_classes(s);
+    m.classes = spread_of(counts, vt_source_classes(s));
+    m.width = spread_of(r->widths, r->n);
+    m.height = spread_of(r->heights, r->n);
+    for (int c = 0; c < 3 && r->pixels > 0; c++) {
+        m.mean[c] = r->sum[c] / (double)r->pixels;
+        m.deviation[c] = sqrt(fmax(0, r->squares[c] / (double)r->pixels - m.mean[c] * m.mean[c]));
+    }
+    free(counts);
+    return m;
+}
+
+static json_t *spread_json(spread s)
+{
+    json_t *o = json_object();
+    (void)json_object_set_new(o, "min", json_integer(s.least));
+    (void)json_object_set_new(o, "median", json_integer(s.middle));
+    (void)json_object_set_new(o, "max", json_integer(s.greatest));
+    return o;
+}
+
+static void print_stats_json(const vt_source *s, const stats_result *r, const summary *m)
+{
+    json_t *root = json_object(), *mean = json_array(), *deviation = json_array();
+    for (int c = 0; c < 3; c++) {
+        (void)json_array_append_new(mean, vt_json_number(m->mean[c]));
+        (void)json_array_append_new(deviation, vt_json_number(m->deviation[c]));
+    }
+    (void)json_object_set_new(root, "data", vt_cli_json_text(vt_source_spec(s)));
+    (void)json_object_set_new(root, "images", json_integer(vt_source_count(s)));
+    (void)json_object_set_new(root, "classes", json_integer(vt_source_classes(s)));
+    (void)json_object_set_new(root, "images_per_class", spread_json(m->classes));
+    (void)json_object_set_new(root, "sampled", json_integer(r->n + r->bad));
+    (void)json_object_set_new(root, "unreadable", json_integer(r->bad));
+    (void)json_object_set_new(root, "width", spread_json(m->width));
+    (void)json_object_set_new(root, "height", spread_json(m->height));
+    (void)json_object_set_new(root, "pixel_mean", mean);
+    (void)json_object_set_new(root, "pixel_deviation", deviation);
+    vt_cli_print_json(root);
+}
+
+static void print_spread(const char *name, spread s)
+{
+    char a[32], b[32], c[32];
+    printf("%-18s min %s, median %s, max %s\n", name, vt_cli_number(a, s.least), vt_cli_number(b, s.middle),
+           vt_cli_number(c, s.greatest));
+}
+
+static void print_stats(const vt_source *s, const stats_result *r, const summary *m)
+{
+    char a[32], b[32];
+    printf("data               %s\n", vt_source_spec(s));
+    printf("images             %s\n", vt_cli_number(a, vt_source_count(s)));
+    printf("classes            %s\n", vt_cli_number(b, vt_source_classes(s)));
+    print_spread("images per class", m->classes);
+    printf("sampled            %s images%s\n", vt_cli_number(a, r->n + r->bad),
+           r->bad ? "; some cannot be read: vitro data check names them" : "");
+    print_spread("width", m->width);
+    print_spread("height", m->height);
+    printf("pixel mean         %.4f %.4f %.4f\n", m->mean[0], m->mean[1], m->mean[2]);
+    printf("pixel deviation    %.4f %.4f %.4f\n", m->deviation[0], m->deviation[1], m->deviation[2]);
+}
+
+static vt_status stats(vt_cli *cli, const char *spec, bool json, vt_err *err)
+{
+    vt_source *source = NULL;
+    stats_result r = {.widths = vt_xcalloc(STATS_SAMPLE, sizeof(int64_t)),
+                      .heights = vt_xcalloc(STATS_SAMPLE, sizeof(int64_t))};
+    vt_status status = vt_source_open(&source, spec, err);
+    if (status == VT_OK) {
+        const vt_scan scan = {.source = source,
+                              .n = STATS_SAMPLE,
+                              .pixels = true,
+                              .term = cli->term,
+                              .what = "reading",
+                              .receive = receive_stats,
+                              .context = &r};
+        status = vt_scan_run(&scan, err);
+    }
+    if (status == VT_OK) {
+        const summary m = summarise(source, &r);
+        if (json)
+            print_stats_json(source, &r, &m);
+        else
+            print_stats(source, &r, &m);
+    }
+    free(r.widths);
+    free(r.heights);
+    vt_source_close(source);
+    return status;
+}
+
+int vt_cmd_data_stats(vt_cli *cli, int argc, char **argv)
+{
+    bool json = false;
+    const vt_opt opts[] = {{"json", NULL, &json, "print the result as JSON"}};
+    const vt_cli_form form = {opts, VT_COUNT_OF(opts), stats_text, 1, 1};
+    vt_args args;
+    vt_err err = {0};
+    int status;
+    if (!vt_cli_parse(cli, &form, argc, argv, &args, &status))
+        return status;
+    status = vt_cli_end(cli, stats(cli, args.list[0], json, &err), &err);
+    vt_args_release(&args);
+    return status;
+}
+
+/* --- export
+ * ----------------------------------------------------------------------------------------------------------- */
+
+static const char export_text[] =
+    "Writes images, evenly spread over DATA, as PNG files named by class and index, and prints their names. With "
+    "--folders\n"
+    "each class gets a folder: the result is DATA itself (folder:DIR).\n\n"
+    "Examples:\n"
+    "  vitro data export 'synthetic:shapes?count=200' --out images --count 3\n"
+    "  vitro data export 'synthetic:shapes?count=200&classes=4' --out my-photos --count 80 --folders";
+
+typedef struct {
+    const char *out, *count_text;
+    bool folders;
+    int64_t count;
+} export_options;
+
+/* A class name as part of a file name. */
+static char *safe_name(const char *name)
+{
+    char *safe = vt_xstrdup(name[0] ? name : "_");
+    for (char *p = safe; *p; p++)
+        if (!(*p >= '0' && *p <= '9') && !(*p >= 'A' && *p <= 'Z') && !(*p >= 'a' && *p <= 'z') && *p != '-')
+            *p = '_';
+    return safe;
+}
+
+static vt_status export_one(const export_options *o, const vt_source *s, int64_t i, vt_read_buffer *buffer, vt_err *err)
+{
+    char *class = safe_name(vt_source_class_name(s, vt_source_label(s, i)));
+    char *dir = o->folders ? vt_path_join(o->out, class) : vt_xstrdup(o->out);
+    char *name =
+        o->folders ? vt_xasprintf("%06lld.png", (long long)i) : vt_xasprintf("%s-%06lld.png", class, (long long)i);
+    char *path = vt_path_join(dir, name);
+    vt_status status = vt_make_dirs(dir, err);
+    if (status == VT_OK)
+        status = vt_source_read(s, i, buffer, err);
+    if (status == VT_OK)
+        status = vt_image_write_png(&buffer->image, path, err);
+    if (status == VT_OK)
+        printf("%s\n", path);
+    free(class);
+    free(dir);
+    free(name);
+    free(path);
+    return status;
+}
+
+static vt_status export(vt_cli *cli, const export_options *o, const char *spec, vt_err *err)
+{
+    vt_source *source = NULL;
+    vt_read_buffer buffer = {0};
+    vt_status status = vt_source_open(&source, spec, err);
+    if (status == VT_OK) {
+        const int64_t count = vt_source_count(source), n = o->count < count ? o->count : count;
+        for (int64_t i = 0; i < n && status == VT_OK; i++)
+            status = export_one(o, source, count / n * i + count % n * i / n, &buffer, err);
+    }
+    vt_read_buffer_release(&buffer);
+    vt_source_close(source);
+    return status;
+}
+
+static vt_status check_export(export_options *o, vt_err *err)
+{
+    if (!o->out)
+        return vt_fail(err, VT_EINVAL, "--out is missing: the folder to write to");
+    return vt_cli_integer("count", o->count_text, 1, EXPORT_LIMIT, 1, &o->count, err);
+}
+
+int vt_cmd_data_export(vt_cli *cli, int argc, char **argv)
+{
+    export_options o = {0};
+    const vt_opt opts[] = {
+        {"out", "DIR", &o.out, "the folder to write to; made if absent"},
+        {"count", "N", &o.count_text, "images; default: 1"},
+        {"folders", NULL, &o.folders, "a folder for each class"},
+    };
+    const vt_cli_form form = {opts, VT_COUNT_OF(opts), export_text, 1, 1};
+    vt_args args;
+    vt_err err = {0};
+    int status;
+    if (!vt_cli_parse(cli, &form, argc, argv, &args, &status))
+        return status;
+    if (check_export(&o, &err) != VT_OK)
+        status = vt_cli_wrong_use(cli, &err);
+    else
+        status = vt_cli_end(cli, export(cli, &o, args.list[0], &err), &err);
+    vt_args_release(&args);
+    return status;
+}

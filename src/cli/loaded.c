@@ -1,0 +1,105 @@
+/* Opening a checkpoint: the newest of a run whose hashes hold, its config.json, an engine without gradients, its
+ * weights. */
+#include "cli/loaded.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/machine.h"
+
+#define DEFAULT_BATCH 64
+#define MEMORY_SHARE  0.9 /* of the machine, as in train/plan.c */
+#define SLICES        8   /* the default of train.slices; forward passes do not depend on it */
+
+vt_status vt_load_options_check(const vt_load_options *o, vt_err *err)
+{
+    int64_t unused;
+    VT_TRY(vt_cli_integer("threads", o->threads, 1, 1024, 0, &unused, err));
+    return vt_cli_integer("batch", o->batch, 1, 65536, 0, &unused, err);
+}
+
+static size_t total(const size_t bytes[VT_N_ARENAS])
+{
+    size_t sum = 0;
+    for (int i = 0; i < VT_N_ARENAS; i++)
+        sum += bytes[i];
+    return sum;
+}
+
+/* The default batch, halved until its memory fits; the engine explains itself when one image is too much. */
+static vt_status choose_batch(vt_engine_options *o, vt_err *err)
+{
+    size_t bytes[VT_N_ARENAS];
+    for (o->samples = DEFAULT_BATCH; o->samples > 1; o->samples /= 2) {
+        VT_TRY(vt_engine_measure(o, bytes, err));
+        if ((double)total(bytes) <= MEMORY_SHARE * (double)vt_machine_memory())
+            break;
+    }
+    return VT_OK;
+}
+
+static vt_status open_engine(vt_loaded *l, const vt_load_options *given, vt_err *err)
+{
+    int64_t threads = 0, batch = 0;
+    vt_engine_options o = {.model = l->info.model, .slices = SLICES};
+    VT_TRY(vt_cli_integer("threads", given->threads, 1, 1024, vt_machine_cpus(), &threads, err));
+    VT_TRY(vt_cli_integer("batch", given->batch, 1, 65536, 0, &batch, err));
+    VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &o.isa, err));
+    o.threads = (int)threads;
+    o.workers = l->workers = vt_machine_cpus();
+    o.samples = batch;
+    l->slices = SLICES;
+    if (batch == 0)
+        VT_TRY(choose_batch(&o, err));
+    return vt_engine_open(&l->engine, &o, err);
+}
+
+vt_status vt_loaded_open(vt_loaded *l, const char *path, const vt_load_options *o, vt_err *err)
+{
+    *l = (vt_loaded){0};
+    VT_TRY(vt_checkpoint_find(path, &l->dir, err));
+    VT_TRY(vt_checkpoint_read_info(l->dir, &l->info, err));
+    if (vt_preprocess_parse(&l->preprocess, l->info.preprocess, err) != VT_OK)
+        return vt_prefix(err, "%s/config.json", l->dir);
+    VT_TRY(open_engine(l, o, err));
+    return vt_checkpoint_load_model(l->dir, &l->engine, err);
+}
+
+void vt_loaded_close(vt_loaded *l)
+{
+    vt_engine_close(&l->engine);
+    vt_checkpoint_info_release(&l->info);
+    free(l->dir);
+    *l = (vt_loaded){0};
+}
+
+vt_eval_pass vt_loaded_pass(vt_loaded *l, const vt_source *source)
+{
+    return (vt_eval_pass){.model = &l->engine.model,
+                          .backend = &l->engine.backend,
+                          .source = source,
+                          .preprocess = &l->preprocess,
+                          .pixels = l->info.pixels,
+                          .workers = l->workers,
+                          .slices = l->slices,
+                          .memory = &l->engine.arenas[VT_ARENA_EVAL]};
+}
+
+/* dir when a recipe.yaml lies in it; else NULL, and dir is freed. */
+static char *if_run(char *dir)
+{
+    char *recipe = vt_path_join(dir, "recipe.yaml");
+    bool found = vt_is_file(recipe);
+    free(recipe);
+    if (found)
+        return dir;
+    free(dir);
+    return NULL;
+}
+
+char *vt_loaded_run(const vt_loaded *l, const char *path)
+{
+    char *run = if_run(vt_xstrdup(path));
+    return run ? run : if_run(vt_path_join(l->dir, "../..")); /* RUN/checkpoints/step-... */
+}

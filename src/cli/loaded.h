@@ -1,0 +1,42 @@
+/* A checkpoint made ready to compute with: found, read, its model in memory. What eval, fewshot and predict begin with.
+ */
+#ifndef VT_CLI_LOADED_H
+#define VT_CLI_LOADED_H
+
+#include "cli/cli.h"
+#include "eval/pass.h"
+#include "train/checkpoint.h"
+
+/* The options that these commands share, as typed; rows for their tables. */
+typedef struct {
+    const char *threads, *batch;
+} vt_load_options;
+
+#define VT_LOAD_OPTS(o)                                                                                                \
+    {"threads", "N", &(o).threads, "threads that compute; default: the processors of this machine"},                   \
+    {                                                                                                                  \
+        "batch", "N", &(o).batch, "images in one pass; default: 64, or what memory allows"                             \
+    }
+
+typedef struct {
+    char *dir; /* of the checkpoint */
+    vt_checkpoint_info info;
+    vt_preprocess preprocess;
+    vt_engine engine;
+    int slices, workers;
+} vt_loaded;
+
+/* Whether the options are whole numbers in range: wrong use, not failure. */
+vt_status vt_load_options_check(const vt_load_options *o, vt_err *err) VT_MUST_USE;
+
+/* path: a run or a checkpoint. {0} and a failed open may be closed. */
+vt_status vt_loaded_open(vt_loaded *l, const char *path, const vt_load_options *o, vt_err *err) VT_MUST_USE;
+void vt_loaded_close(vt_loaded *l);
+
+/* A pass over a source with this model. */
+vt_eval_pass vt_loaded_pass(vt_loaded *l, const vt_source *source);
+
+/* The folder of the run that the checkpoint lies in (malloc'ed), or NULL when it stands alone. */
+char *vt_loaded_run(const vt_loaded *l, const char *path);
+
+#endif

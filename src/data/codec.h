@@ -1,0 +1,24 @@
+/* The decoders behind vt_image_decode, one file each; only image.c and these files include this header. Data is one
+ * whole encoded file whose first bytes were recognised. Messages do not name the file: image.c puts its name in front.
+ */
+#ifndef VT_DATA_CODEC_H
+#define VT_DATA_CODEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "data/image.h"
+
+vt_status vt_jpeg_decode(vt_image *im, const void *data, size_t size, vt_err *err) VT_MUST_USE;
+vt_status vt_jpeg_probe(const void *data, size_t size, int64_t *width, int64_t *height, vt_err *err) VT_MUST_USE;
+
+vt_status vt_png_decode(vt_image *im, const void *data, size_t size, vt_err *err) VT_MUST_USE;
+vt_status vt_png_probe(const void *data, size_t size, int64_t *width, int64_t *height, vt_err *err) VT_MUST_USE;
+/* *data is malloc'ed, the caller's. */
+vt_status vt_png_encode(const vt_image *im, unsigned char **data, size_t *size, vt_err *err) VT_MUST_USE;
+
+/* Sides and pixel count of a header against the limits of image.h. */
+vt_status vt_image_check_size(int64_t width, int64_t height, vt_err *err) VT_MUST_USE;
+
+#endif

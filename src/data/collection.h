@@ -1,0 +1,51 @@
+/* What each kind of source provides: a plain collection of samples 0 .. count-1 with labels. source.c adds what all
+ * have in common (SPEC, selection, fingerprint). Inside data/ only.
+ *
+ * To add a kind: one file with a `const vt_collection_kind`, and its rows in source.c (kinds, and the help). */
+#ifndef VT_DATA_COLLECTION_H
+#define VT_DATA_COLLECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "data/source.h"
+#include "data/spec.h"
+
+typedef struct vt_collection vt_collection;
+
+typedef struct {
+    const char *name;
+    const char *options[6]; /* besides split and limit; NULL-terminated */
+    /* Fills c; on failure source.c calls close on what there is. */
+    vt_status (*open)(vt_collection *c, const vt_spec *spec, vt_err *err);
+    void (*close)(vt_collection *c);
+    int64_t (*label)(const vt_collection *c, int64_t i);
+    void (*sample_name)(const vt_collection *c, int64_t i, char *buf, size_t size);
+    /* What identifies the collection as a whole, and one sample; either may be NULL. */
+    void (*identify)(const vt_collection *c, vt_hasher *h);
+    void (*identify_sample)(const vt_collection *c, int64_t i, vt_hasher *h);
+    /* Decodes sample i into b->image; thread-safe. The message names the sample. */
+    vt_status (*read)(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err);
+} vt_collection_kind;
+
+struct vt_collection {
+    int64_t count, classes;
+    char **class_names; /* classes of them, malloc'ed; NULL: bare numbers */
+    size_t resident;    /* bytes that stay allocated, class names not counted */
+    size_t image_bytes; /* of a decoded image where all have one size; 0: unknown before decoding */
+    void *state;        /* the kind's own */
+};
+
+extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_synthetic_kind;
+
+/* Room for size encoded bytes; at most VT_MAX_FILE_BYTES. */
+vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;
+
+/* Names of classes for a kind whose files hold numbers only: those of classes=FILE, which must name all up to
+ * max_label; without it c->classes = max_label + 1. */
+vt_status vt_collection_name_classes(vt_collection *c, const vt_spec *spec, int64_t max_label, vt_err *err) VT_MUST_USE;
+
+#endif

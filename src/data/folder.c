@@ -1,0 +1,272 @@
+/* folder:PATH, class folders. A class is a folder in PATH; its images are the .jpg, .jpeg and .png files in it and in
+ * folders inside it (Tiny ImageNet keeps PATH/CLASS/images/FILE). Hidden names are skipped; other files are counted and
+ * said. Order: by the bytes of the names, so that it is the same everywhere; classes=FILE gives another order of
+ * classes. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "data/collection.h"
+
+#define MAX_DEPTH 4 /* folders below a class; links to folders are followed for classes only */
+#define MAX_FILES (1LL << 30)
+
+typedef struct {
+    size_t name; /* offset in names: "class/file.jpg" */
+    int64_t size;
+    int32_t label;
+} file_entry;
+
+typedef struct {
+    char *root;
+    vt_text names;
+    file_entry *files;
+    int64_t n, capacity;
+    int64_t others; /* files that are no images, by their names */
+} folder;
+
+static bool is_image_name(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 || strcasecmp(dot, ".png") == 0);
+}
+
+static vt_status add_file(folder *f, const char *name, int64_t size, int32_t label, vt_err *err)
+{
+    if (f->n == MAX_FILES)
+        return vt_fail(err, VT_EUNSUPPORTED, "%s: more than %lld images", f->root, (long long)MAX_FILES);
+    if (f->n == f->capacity) {
+        f->capacity = f->capacity ? f->capacity * 2 : 1024;
+        f->files = vt_xrealloc(f->files, (size_t)f->capacity * sizeof *f->files);
+    }
+    f->files[f->n++] = (file_entry){f->names.len, size, label};
+    vt_text_addn(&f->names, name, strlen(name) + 1);
+    return VT_OK;
+}
+
+static vt_status add_folder(folder *f, const char *relative, int32_t label, int depth, vt_err *err);
+
+static vt_status add_entry(folder *f, const char *relative, int32_t label, int depth, vt_err *err)
+{
+    char *path = vt_path_join(f->root, relative);
+    struct stat st, link;
+    vt_status status = VT_OK;
+    if (stat(path, &st) != 0 || lstat(path, &link) != 0)
+        status = vt_fail_errno(err, "%s", path);
+    else if (S_ISDIR(st.st_mode) && S_ISDIR(link.st_mode) && depth < MAX_DEPTH)
+        status = add_folder(f, relative, label, depth + 1, err);
+    else if (S_ISREG(st.st_mode) && is_image_name(relative))
+        status = add_file(f, relative, (int64_t)st.st_size, label, err);
+    else
+        f->others++;
+    free(path);
+    return status;
+}
+
+static vt_status add_folder(folder *f, const char *relative, int32_t label, int depth, vt_err *err)
+{
+    char **names;
+    size_t n;
+    char *path = vt_path_join(f->root, relative);
+    vt_status status = vt_list_dir(path, &names, &n, err);
+    free(path);
+    VT_TRY(status);
+    for (size_t i = 0; i < n && status == VT_OK; i++) {
+        if (names[i][0] == '.')
+            continue;
+        char *inner = vt_path_join(relative, names[i]);
+        status = add_entry(f, inner, label, depth, err);
+        free(inner);
+    }
+    vt_free_names(names, n);
+    return status;
+}
+
+/* The names of the folders in root, sorted: the first n_dirs of names. */
+static void keep_dirs(const char *root, char **names, size_t n, size_t *n_dirs)
+{
+    *n_dirs = 0;
+    for (size_t i = 0; i < n; i++) {
+        char *path = vt_path_join(root, names[i]);
+        if (names[i][0] != '.' && vt_is_dir(path)) {
+            char *t = names[*n_dirs];
+            names[(*n_dirs)++] = names[i];
+            names[i] = t;
+        }
+        free(path);
+    }
+}
+
+/* Every folder must be a class of the file; the file's order holds. */
+static vt_status order_classes(vt_collection *c, const char *root, const char *file, char **dirs, size_t n_dirs,
+                               vt_err *err)
+{
+    VT_TRY(vt_class_file_read(file, &c->class_names, &c->classes, err));
+    for (size_t i = 0; i < n_dirs; i++) {
+        bool found = false;
+        for (int64_t k = 0; k < c->classes && !found; k++)
+            found = strcmp(c->class_names[k], dirs[i]) == 0;
+        if (!found)
+            return vt_fail(err, VT_EINVAL, "%s: the folder '%s' is no class of %s", root, dirs[i], file);
+    }
+    return VT_OK;
+}
+
+static void copy_classes(vt_collection *c, char **dirs, size_t n_dirs)
+{
+    c->classes = (int64_t)n_dirs;
+    c->class_names = vt_xcalloc(n_dirs, sizeof *c->class_names);
+    for (size_t i = 0; i < n_dirs; i++)
+        c->class_names[i] = vt_xstrdup(dirs[i]);
+}
+
+static vt_status fail_without_classes(const char *root, char **names, size_t n, vt_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (vt_has_suffix(names[i], ".tar") || vt_has_suffix(names[i], ".tar.gz"))
+            return vt_fail(err, VT_EINVAL, "%s holds tar files but no class folders; name the shards: wds:%s/%s", root,
+                           root, names[i]);
+        if (is_image_name(names[i]))
+            return vt_fail(err, VT_EINVAL, "%s holds images but no class folders; put them into %s/CLASS/", root, root);
+    }
+    return vt_fail(err, VT_EINVAL, "%s has no class folders; images belong into %s/CLASS/", root, root);
+}
+
+static vt_status find_classes(vt_collection *c, const vt_spec *spec, vt_err *err)
+{
+    const folder *f = c->state;
+    const char *file = vt_spec_get(spec, "classes");
+    char **names;
+    size_t n, n_dirs;
+    VT_TRY(vt_list_dir(f->root, &names, &n, err));
+    keep_dirs(f->root, names, n, &n_dirs);
+    vt_status status = VT_OK;
+    if (n_dirs == 0)
+        status = fail_without_classes(f->root, names, n, err);
+    else if (n_dirs > VT_MAX_CLASSES)
+        status = vt_fail(err, VT_EUNSUPPORTED, "%s: more than %d class folders", f->root, VT_MAX_CLASSES);
+    else if (file)
+        status = order_classes(c, f->root, file, names, n_dirs, err);
+    else
+        copy_classes(c, names, n_dirs);
+    vt_free_names(names, n);
+    return status;
+}
+
+/* A class of classes=FILE may lack its folder; a folder that is there must hold images. */
+static vt_status read_class(folder *f, const char *name, int32_t label, bool listed, vt_err *err)
+{
+    char *path = vt_path_join(f->root, name);
+    bool skip = listed && !vt_is_dir(path);
+    free(path);
+    if (skip)
+        return VT_OK;
+    int64_t before = f->n;
+    VT_TRY(add_folder(f, name, label, 0, err));
+    if (f->n == before)
+        return vt_fail(err, VT_EINVAL,
+                       "%s/%s: the class folder holds no .jpg, .jpeg or .png file; remove it or fill it", f->root,
+                       name);
+    return VT_OK;
+}
+
+static vt_status folder_open(vt_collection *c, const vt_spec *spec, vt_err *err)
+{
+    folder *f = c->state = vt_xcalloc(1, sizeof *f);
+    f->root = vt_xstrdup(spec->place);
+    for (size_t n = strlen(f->root); n > 1 && f->root[n - 1] == '/'; n--)
+        f->root[n - 1] = '\0';
+    VT_TRY(find_classes(c, spec, err));
+    bool listed = vt_spec_get(spec, "classes") != NULL;
+    for (int64_t k = 0; k < c->classes; k++)
+        VT_TRY(read_class(f, c->class_names[k], (int32_t)k, listed, err));
+    if (f->others > 0)
+        vt_log(VT_LOG_WARN, "%s: %lld files are no .jpg, .jpeg or .png and are left out", f->root,
+               (long long)f->others);
+    c->count = f->n;
+    c->resident = (size_t)f->capacity * sizeof *f->files + f->names.cap;
+    return VT_OK;
+}
+
+static void folder_close(vt_collection *c)
+{
+    folder *f = c->state;
+    if (!f)
+        return;
+    free(f->root);
+    free(f->files);
+    vt_text_release(&f->names);
+    free(f);
+}
+
+static int64_t folder_label(const vt_collection *c, int64_t i)
+{
+    const folder *f = c->state;
+    return f->files[i].label;
+}
+
+static const char *name_of(const folder *f, int64_t i)
+{
+    return f->names.s + f->files[i].name;
+}
+
+static void folder_name(const vt_collection *c, int64_t i, char *buf, size_t size)
+{
+    snprintf(buf, size, "%s", name_of(c->state, i));
+}
+
+static void folder_identify_sample(const vt_collection *c, int64_t i, vt_hasher *h)
+{
+    const folder *f = c->state;
+    const char *name = name_of(f, i);
+    char size[32];
+    int n = snprintf(size, sizeof size, "%lld", (long long)f->files[i].size);
+    vt_hasher_add(h, name, strlen(name) + 1);
+    vt_hasher_add(h, size, (size_t)n + 1);
+}
+
+static vt_status read_whole(const char *path, vt_read_buffer *b, vt_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return vt_fail_errno(err, "%s", path);
+    struct stat st;
+    vt_status status;
+    if (fstat(fd, &st) != 0)
+        status = vt_fail_errno(err, "%s", path);
+    else if ((status = vt_read_buffer_reserve(b, (size_t)st.st_size, err)) != VT_OK)
+        vt_prefix(err, "%s", path);
+    else
+        status = vt_file_read_at(fd, path, 0, b->bytes, b->size, err);
+    close(fd);
+    return status;
+}
+
+static vt_status folder_read(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
+{
+    const folder *f = c->state;
+    char *path = vt_path_join(f->root, name_of(f, i));
+    vt_status status = read_whole(path, b, err);
+    if (status == VT_OK)
+        status = vt_image_decode(&b->image, b->bytes, b->size, path, err);
+    free(path);
+    return status;
+}
+
+const vt_collection_kind vt_folder_kind = {
+    .name = "folder",
+    .options = {"classes"},
+    .open = folder_open,
+    .close = folder_close,
+    .label = folder_label,
+    .sample_name = folder_name,
+    .identify_sample = folder_identify_sample,
+    .read = folder_read,
+};

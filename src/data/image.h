@@ -1,0 +1,46 @@
+/* Images: 8-bit RGB in host memory, and the decoders that make them (JPEG by libjpeg-turbo, PNG by libspng). Everything
+ * a file declares is checked before it is believed: sides, pixel count, truncation. */
+#ifndef VT_DATA_IMAGE_H
+#define VT_DATA_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* Larger images are refused before they are decoded: Pillow's limit, 512 MiB of RGB. */
+#define VT_MAX_PIXELS     178956970
+#define VT_MAX_SIDE       1000000      /* so that a decoder's row buffers stay small whatever the shape */
+#define VT_MAX_FILE_BYTES (256u << 20) /* of one encoded image */
+
+/* pixels (height, width, 3) uint8, in a buffer that grows as needed and is reused from image to image. {0} is empty. */
+typedef struct {
+    int64_t width, height;
+    uint8_t *pixels;
+    size_t capacity;
+} vt_image;
+
+/* Sets the size and makes room; pixels are unspecified. Sides 1 to VT_MAX_SIDE, at most VT_MAX_PIXELS in all (else
+ * VT_EFORMAT). */
+vt_status vt_image_resize_buffer(vt_image *im, int64_t width, int64_t height, vt_err *err) VT_MUST_USE;
+void vt_image_release(vt_image *im);
+
+typedef enum { VT_FORMAT_UNKNOWN, VT_FORMAT_JPEG, VT_FORMAT_PNG } vt_image_format;
+
+/* By the first bytes, never by the name. */
+vt_image_format vt_image_format_of(const void *data, size_t size);
+
+/* Decodes to RGB as Pillow's convert("RGB") does: grey is repeated, alpha dropped, palettes looked up, 16 bits reduced
+ * to their high byte, CMYK by Pillow's simple formula; no colour management, no EXIF rotation. name: for messages. A
+ * truncated or broken file is VT_EFORMAT; a known but unsupported format (GIF, WebP, ...) VT_EUNSUPPORTED with the name
+ * of the format. */
+vt_status vt_image_decode(vt_image *im, const void *data, size_t size, const char *name, vt_err *err) VT_MUST_USE;
+
+/* Width and height from the header alone. */
+vt_status vt_image_probe(const void *data, size_t size, const char *name, int64_t *width, int64_t *height,
+                         vt_err *err) VT_MUST_USE;
+
+/* Writes an 8-bit RGB PNG, atomically. */
+vt_status vt_image_write_png(const vt_image *im, const char *path, vt_err *err) VT_MUST_USE;
+
+#endif

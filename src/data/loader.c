@@ -1,0 +1,271 @@
+/* The loader. Positions are claimed in order, a chunk of a slot at a time, by whichever worker is free; a slot is
+ * handed out when its last chunk is done, and claimed anew when it was released:
+ *
+ *   slot k of the run holds positions [start + k batch, start + (k+1) batch) and lies at ring place k % slots
+ *   released <= taken <= released + 1: slots given back and handed out;  claimed chunks belong to slots < released +
+ * slots
+ *
+ * All of this state is under one mutex; pixels are written without it, since every chunk has one owner. An error is
+ * kept for the lowest position; claims are in order and a slot is looked at only when complete, so time does not
+ * matter. */
+#include "data/loader.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/machine.h"
+#include "base/philox.h"
+#include "base/pool.h"
+#include "base/text.h"
+
+#define MAX_CHUNK 16 /* samples claimed at a time: few enough that the first slot is soon complete */
+
+struct vt_loader {
+    vt_loader_options o;
+    unsigned char *ring;
+    size_t image_bytes, slot_bytes; /* of one image; of a slot's images, labels and padding */
+    int64_t chunk;                  /* samples */
+    int64_t *done;                  /* per ring place: samples of its present slot that are finished */
+    pthread_mutex_t mutex;
+    pthread_cond_t work, ready; /* a slot became free; a slot became complete */
+    int64_t claimed;            /* the next position to claim */
+    int64_t taken, released;    /* slots */
+    int64_t failed_at;          /* lowest position with an error, or INT64_MAX */
+    vt_err failure;
+    int64_t wait_ns;
+    atomic_bool stop;
+    pthread_t *threads;
+    int n_threads;
+};
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + VT_ARENA_ALIGN - 1) / VT_ARENA_ALIGN * VT_ARENA_ALIGN;
+}
+
+static size_t images_bytes(const vt_loader_options *o)
+{
+    return round_up((size_t)(o->batch * o->height * o->width * 3));
+}
+
+static size_t slot_bytes(const vt_loader_options *o)
+{
+    return images_bytes(o) + round_up((size_t)o->batch * sizeof(int32_t));
+}
+
+void *vt_loader_place(vt_arena *arena, const vt_loader_options *o)
+{
+    return vt_arena_take(arena, o->slots, slot_bytes(o));
+}
+
+static vt_batch slot_at(const vt_loader *l, int64_t slot)
+{
+    unsigned char *at = l->ring + (size_t)(slot % l->o.slots) * l->slot_bytes;
+    vt_batch b = {.images = at, .labels = (int32_t *)(void *)(at + images_bytes(&l->o))};
+    b.position = l->o.start + slot * l->o.batch;
+    b.count = l->o.end - b.position;
+    if (b.count > l->o.batch)
+        b.count = l->o.batch;
+    return b;
+}
+
+static int64_t sample_at(const vt_loader *l, int64_t position)
+{
+    if (l->o.picks)
+        return l->o.picks[position];
+    if (!l->o.shuffle)
+        return position;
+    uint64_t n = (uint64_t)vt_source_count(l->o.source), p = (uint64_t)position;
+    return (int64_t)vt_permute(l->o.seed, p / n, n, p % n);
+}
+
+static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batch *slot, vt_read_buffer *b,
+                             vt_image *spare, vt_err *err)
+{
+    const vt_loader_options *o = &l->o;
+    int64_t sample = sample_at(l, position);
+    char name[256];
+    VT_TRY(vt_source_read(o->source, sample, b, err));
+    if (vt_preprocess_run(o->preprocess, o->seed, (uint64_t)position, &b->image, spare, err) != VT_OK)
+        return vt_prefix(err, "%s", vt_source_sample_name(o->source, sample, name, sizeof name));
+    if (b->image.height != o->height || b->image.width != o->width)
+        return vt_fail(err, VT_EINVAL,
+                       "%s: %lld x %lld pixels (height x width) after preprocessing, but %lld x %lld are wanted; add "
+                       "resize(%lld)",
+                       vt_source_sample_name(o->source, sample, name, sizeof name), (long long)b->image.height,
+                       (long long)b->image.width, (long long)o->height, (long long)o->width, (long long)o->height);
+    int64_t i = position - slot->position;
+    memcpy(slot->images + (size_t)i * l->image_bytes, b->image.pixels, l->image_bytes);
+    slot->labels[i] = (int32_t)vt_source_label(o->source, sample);
+    return VT_OK;
+}
+
+/* With the mutex held: waits for a chunk to claim; false when there is none left or the loader stops. */
+static bool claim(vt_loader *l, int64_t *position, int64_t *count)
+{
+    for (;;) {
+        if (atomic_load(&l->stop) || l->claimed >= l->o.end)
+            return false;
+        int64_t slot = (l->claimed - l->o.start) / l->o.batch;
+        if (slot < l->released + l->o.slots) {
+            vt_batch b = slot_at(l, slot);
+            int64_t left = b.position + b.count - l->claimed;
+            *position = l->claimed;
+            *count = left < l->chunk ? left : l->chunk;
+            l->claimed += *count;
+            return true;
+        }
+        pthread_cond_wait(&l->work, &l->mutex);
+    }
+}
+
+/* Without the mutex: loads a chunk up to its first error, whose position is returned (else INT64_MAX). */
+static int64_t load_chunk(vt_loader *l, int64_t position, int64_t count, vt_read_buffer *b, vt_image *spare,
+                          vt_err *err)
+{
+    vt_batch slot = slot_at(l, (position - l->o.start) / l->o.batch);
+    for (int64_t p = position; p < position + count && !atomic_load(&l->stop); p++) {
+        if (load_sample(l, p, &slot, b, spare, err) != VT_OK)
+            return p;
+    }
+    return INT64_MAX;
+}
+
+static void *worker(void *context)
+{
+    vt_loader *l = context;
+    vt_read_buffer buffer = {0};
+    vt_image spare = {0};
+    int64_t position, count;
+    vt_flush_denormals();
+    pthread_mutex_lock(&l->mutex);
+    while (claim(l, &position, &count)) {
+        vt_err err = {0};
+        pthread_mutex_unlock(&l->mutex);
+        int64_t failed_at = load_chunk(l, position, count, &buffer, &spare, &err);
+        pthread_mutex_lock(&l->mutex);
+        if (failed_at < l->failed_at) {
+            l->failed_at = failed_at;
+            l->failure = err;
+        }
+        int64_t slot = (position - l->o.start) / l->o.batch;
+        int64_t *done = &l->done[slot % l->o.slots];
+        *done += count;
+        if (*done == slot_at(l, slot).count)
+            pthread_cond_signal(&l->ready);
+    }
+    pthread_mutex_unlock(&l->mutex);
+    vt_read_buffer_release(&buffer);
+    vt_image_release(&spare);
+    return NULL;
+}
+
+/* Workers take no signals: those go to the thread that runs the training. */
+static vt_status start_workers(vt_loader *l, vt_err *err)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    vt_status status = VT_OK;
+    while (l->n_threads < l->o.workers && status == VT_OK) {
+        if (pthread_create(&l->threads[l->n_threads], NULL, worker, l) == 0)
+            l->n_threads++;
+        else if (l->n_threads == 0)
+            status = vt_fail(err, VT_ENOMEM, "the system gives no thread to load data");
+        else
+            break; /* fewer workers do the same work */
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
+vt_status vt_loader_new(vt_loader **loader, const vt_loader_options *o, void *ring, vt_err *err)
+{
+    assert(ring && o->batch >= 1 && o->height >= 1 && o->width >= 1 && o->workers >= 1 && o->slots >= 2);
+    assert(o->start >= 0 && o->end >= o->start && !(o->shuffle && o->picks));
+    assert(o->shuffle || o->picks || o->end <= vt_source_count(o->source));
+    vt_loader *l = vt_xcalloc(1, sizeof *l);
+    l->o = *o;
+    l->ring = ring;
+    l->image_bytes = (size_t)(o->height * o->width * 3);
+    l->slot_bytes = slot_bytes(o);
+    l->chunk = o->batch / (2 * o->workers);
+    l->chunk = l->chunk < 1 ? 1 : l->chunk > MAX_CHUNK ? MAX_CHUNK : l->chunk;
+    l->done = vt_xcalloc((size_t)o->slots, sizeof *l->done);
+    l->threads = vt_xcalloc((size_t)o->workers, sizeof *l->threads);
+    l->claimed = o->start;
+    l->failed_at = INT64_MAX;
+    atomic_init(&l->stop, false);
+    pthread_mutex_init(&l->mutex, NULL);
+    pthread_cond_init(&l->work, NULL);
+    pthread_cond_init(&l->ready, NULL);
+    vt_status status = start_workers(l, err);
+    if (status != VT_OK) {
+        vt_loader_free(l);
+        l = NULL;
+    }
+    *loader = l;
+    return status;
+}
+
+vt_status vt_loader_next(vt_loader *l, vt_batch *batch, vt_err *err)
+{
+    assert(l->taken == l->released);
+    *batch = slot_at(l, l->taken);
+    if (batch->count <= 0) {
+        *batch = (vt_batch){0};
+        return VT_OK;
+    }
+    vt_status status = VT_OK;
+    pthread_mutex_lock(&l->mutex);
+    int64_t before = 0, *done = &l->done[l->taken % l->o.slots];
+    if (*done < batch->count)
+        before = vt_now_ns();
+    while (*done < batch->count)
+        pthread_cond_wait(&l->ready, &l->mutex);
+    if (before)
+        l->wait_ns += vt_now_ns() - before;
+    if (l->failed_at < batch->position + batch->count)
+        status = vt_fail(err, l->failure.code, "%s", l->failure.msg);
+    else
+        l->taken++;
+    pthread_mutex_unlock(&l->mutex);
+    return status;
+}
+
+void vt_loader_release_batch(vt_loader *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    assert(l->taken == l->released + 1);
+    l->done[l->released % l->o.slots] = 0;
+    l->released++;
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+int64_t vt_loader_wait_ns(const vt_loader *l)
+{
+    return l->wait_ns;
+}
+
+void vt_loader_free(vt_loader *l)
+{
+    if (!l)
+        return;
+    atomic_store(&l->stop, true);
+    pthread_mutex_lock(&l->mutex);
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->mutex);
+    for (int i = 0; i < l->n_threads; i++)
+        pthread_join(l->threads[i], NULL);
+    pthread_cond_destroy(&l->work);
+    pthread_cond_destroy(&l->ready);
+    pthread_mutex_destroy(&l->mutex);
+    free(l->threads);
+    free(l->done);
+    free(l);
+}

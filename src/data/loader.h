@@ -1,0 +1,53 @@
+/* The loader: workers of its own read, decode and preprocess samples into a bounded ring of batch slots, in the order
+ * that training consumes them. What lands in a slot depends on the seed and the sample's position alone, never on the
+ * number of workers. No memory is taken after the start except decode buffers, which are bounded by VT_MAX_PIXELS.
+ *
+ * Training order: position p of a run (0, 1, 2, ... over all epochs) is sample vt_permute(seed, p / n, n, p % n). */
+#ifndef VT_DATA_LOADER_H
+#define VT_DATA_LOADER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "data/preprocess.h"
+#include "data/source.h"
+
+typedef struct {
+    const vt_source *source; /* both must outlive the loader */
+    const vt_preprocess *preprocess;
+    int64_t height, width; /* of the images in a slot */
+    int64_t batch;         /* samples in a slot (a micro-batch) */
+    int64_t start, end;    /* positions: the first, and one past the last (a run's images; the set's size or the number
+                            * of picks for evaluation) */
+    bool shuffle;          /* false: position p is sample p, p < count (evaluation); the last slot may be short */
+    const int64_t *picks;  /* not NULL: position p is sample picks[p] (few-shot); borrowed, shuffle must be false */
+    uint32_t seed;
+    int workers; /* at least 1 */
+    int slots;   /* in the ring; at least 2 */
+} vt_loader_options;
+
+/* A filled slot: images (count, height, width, 3) uint8, labels (count), positions start_position ... */
+typedef struct {
+    uint8_t *images;
+    int32_t *labels;
+    int64_t count, position;
+} vt_batch;
+
+typedef struct vt_loader vt_loader;
+
+/* Host memory of the ring, from an arena that may only count; then new over an arena that places. */
+void *vt_loader_place(vt_arena *arena, const vt_loader_options *o);
+vt_status vt_loader_new(vt_loader **loader, const vt_loader_options *o, void *ring, vt_err *err) VT_MUST_USE;
+
+/* Waits for the next slot in order. *batch is valid until vt_loader_release_batch, which must come before the next
+ * call. At the end *count is 0. A sample that cannot be read ends in its message (position order decides which is
+ * reported, not time); from then on every call fails in the same way. */
+vt_status vt_loader_next(vt_loader *l, vt_batch *batch, vt_err *err) VT_MUST_USE;
+void vt_loader_release_batch(vt_loader *l);
+/* Nanoseconds that vt_loader_next has waited so far: the data wait of the log. */
+int64_t vt_loader_wait_ns(const vt_loader *l);
+/* Stops workers (after the sample that each is at) and frees; the ring belongs to its arena. */
+void vt_loader_free(vt_loader *l);
+
+#endif

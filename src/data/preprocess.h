@@ -1,0 +1,58 @@
+/* Preprocessing as a short readable list, "[inception_crop(28), flip]": each image goes through the operations in
+ * order. One table (preprocess.c) holds the operations; `vitro recipe keys` and docs list them from it. Equations:
+ * spec 5.3. resize(S) resize(H,W)     to that size, aspect not kept; TF bilinear (half-pixel, no antialias, truncating
+ * cast) resize_small(S)           shorter side to S, TF area central_crop(S) (H,W)     offset floor((side - S)/2)
+ *   random_crop(S) (H,W)      offset uniform; random
+ *   pad(N)                    N zero pixels on each side (before random_crop)
+ *   inception_crop(S)         the paper's crop: area 5-100 %, aspect 0.75-1.33, then resize(S); random
+ *   inception_crop(S, MIN)    the same with area MIN% (e.g. 60%) to 100 %
+ *   flip                      left-right with probability 1/2; random
+ * A random operation draws from Philox at (seed, VT_STREAM_AUGMENT, sample position in the run, index of the
+ * operation). */
+#ifndef VT_DATA_PREPROCESS_H
+#define VT_DATA_PREPROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/text.h"
+#include "data/image.h"
+
+#define VT_MAX_PREPROCESS 8
+
+typedef struct {
+    int kind; /* row of the table */
+    double args[3];
+    int n_args;
+} vt_preprocess_op;
+
+typedef struct {
+    vt_preprocess_op ops[VT_MAX_PREPROCESS];
+    int n_ops;
+} vt_preprocess;
+
+/* Parses the list (the brackets may be left out); messages point at the item and the column in text. */
+vt_status vt_preprocess_parse(vt_preprocess *p, const char *text, vt_err *err) VT_MUST_USE;
+/* The list as text that parses to the same. */
+void vt_preprocess_print(const vt_preprocess *p, vt_text *out);
+bool vt_preprocess_is_random(const vt_preprocess *p);
+/* Whether every image, whatever its size, ends as height x width (or is refused by a crop larger than it); else
+ * VT_EINVAL says what to add. */
+vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t width, vt_err *err) VT_MUST_USE;
+
+/* Runs the list: *image is replaced by the result (spare is a second buffer, reused). Fails only where an operation
+ * cannot apply (a crop larger than its image), naming both sizes. */
+vt_status vt_preprocess_run(const vt_preprocess *p, uint32_t seed, uint64_t position, vt_image *image, vt_image *spare,
+                            vt_err *err) VT_MUST_USE;
+
+/* The single operations, for tests and other commands; out must not be in. */
+vt_status vt_resize_bilinear(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err) VT_MUST_USE;
+vt_status vt_resize_area(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err) VT_MUST_USE;
+
+typedef struct {
+    const char *form, *help;
+} vt_preprocess_help_row;
+extern const vt_preprocess_help_row vt_preprocess_help[]; /* NULL-terminated, in table order */
+
+#endif

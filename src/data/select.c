@@ -1,0 +1,80 @@
+/* The keyed order of a collection, and the stretch of it that split= and limit= ask for. */
+#include "data/select.h"
+
+#include <stdlib.h>
+
+#include "base/philox.h"
+
+/* Fixed, so that a split means the same samples for ever. */
+#define MEMBER_KEY 0x53504c54u /* order within a class */
+#define TURN_KEY   0x5455524eu /* order among classes that tie */
+#define MAX_CHOICE (1LL << 28) /* samples: 24 bytes each while choosing */
+
+typedef struct {
+    uint64_t place; /* (2j + 1) / 2n, scaled by 2^32 */
+    uint64_t turn;
+    uint32_t sample;
+} entry;
+
+static int compare_entries(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->place != y->place)
+        return x->place < y->place ? -1 : 1;
+    if (x->turn != y->turn)
+        return x->turn < y->turn ? -1 : 1;
+    return x->sample < y->sample ? -1 : x->sample > y->sample;
+}
+
+static int compare_samples(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void place_entries(const vt_collection_kind *kind, const vt_collection *c, int64_t *members, entry *entries)
+{
+    int64_t *seen = members + c->classes;
+    for (int64_t i = 0; i < c->count; i++)
+        members[kind->label(c, i)]++;
+    for (int64_t i = 0; i < c->count; i++) {
+        uint64_t label = (uint64_t)kind->label(c, i), n = (uint64_t)members[label];
+        uint64_t j = vt_permute(MEMBER_KEY, label, n, (uint64_t)seen[label]++);
+        entries[i].place = ((2 * j + 1) << 31) / n;
+        entries[i].turn = vt_permute(TURN_KEY, j, (uint64_t)c->classes, label);
+        entries[i].sample = (uint32_t)i;
+    }
+}
+
+vt_status vt_select(const vt_collection_kind *kind, const vt_collection *c, int64_t from, int64_t to, int64_t limit,
+                    uint32_t **chosen, int64_t *n, vt_err *err)
+{
+    if (c->count > MAX_CHOICE)
+        return vt_fail(err, VT_EUNSUPPORTED, "split and limit choose among at most %lld samples; these are %lld",
+                       (long long)MAX_CHOICE, (long long)c->count);
+    int64_t first = c->count * from / VT_SHARE_ALL, last = c->count * to / VT_SHARE_ALL;
+    if (first >= last)
+        return vt_fail(err, VT_EINVAL, "the split holds none of the %lld samples", (long long)c->count);
+    if (limit > last - first)
+        return vt_fail(err, VT_EINVAL, "option limit is %lld, but there are only %lld samples", (long long)limit,
+                       (long long)(last - first));
+    *n = limit > 0 ? limit : last - first;
+    entry *entries = malloc((size_t)c->count * sizeof *entries);
+    int64_t *members = calloc((size_t)c->classes * 2, sizeof *members);
+    *chosen = malloc((size_t)*n * sizeof **chosen);
+    vt_status status = VT_OK;
+    if (entries && members && *chosen) {
+        place_entries(kind, c, members, entries);
+        qsort(entries, (size_t)c->count, sizeof *entries, compare_entries);
+        for (int64_t i = 0; i < *n; i++)
+            (*chosen)[i] = entries[first + i].sample;
+        qsort(*chosen, (size_t)*n, sizeof **chosen, compare_samples);
+    } else {
+        free(*chosen);
+        *chosen = NULL;
+        status = vt_fail(err, VT_ENOMEM, "no memory to choose among %lld samples", (long long)c->count);
+    }
+    free(entries);
+    free(members);
+    return status;
+}

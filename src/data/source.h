@@ -1,0 +1,64 @@
+/* A collection of labelled images named by a SPEC, the same everywhere in vitro:
+ *   folder:PATH             class folders (PATH/CLASS/IMAGE, also deeper), classes in byte order of their names
+ *   wds:PATH/{000..012}.tar WebDataset shards: KEY.jpg|.jpeg|.png with KEY.cls (class number in ASCII); .tar.gz is
+ *                           unpacked once into the cache
+ *   idx:IMAGES,LABELS       the format of MNIST, plain or gzip
+ *   synthetic:shapes?classes=16&noise=0.1&size=32&count=10000&seed=0   drawn on the fly
+ * A bare path is recognised by what it is (a folder, *.tar[.gz] files). Options follow `?`, joined by `&`:
+ * split=[A%:B%] (of the source's keyed order, every class in proportion), limit=N (the first N of the keyed order:
+ * nested, every class in proportion), classes=FILE (one name a line in order; a line "number TAB name [TAB words]" is
+ * accepted too). Access is random: sample i is the same image for ever. Reading is thread-safe. */
+#ifndef VT_DATA_SOURCE_H
+#define VT_DATA_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "data/image.h"
+
+typedef struct vt_source vt_source;
+
+vt_status vt_source_open(vt_source **source, const char *spec, vt_err *err) VT_MUST_USE;
+void vt_source_close(vt_source *source);
+
+const char *vt_source_spec(const vt_source *s); /* as it was given */
+int64_t vt_source_count(const vt_source *s);    /* samples, after split and limit; at least 1 */
+int64_t vt_source_classes(const vt_source *s);
+/* The folder's name, or that of classes=FILE; the number where a format has no names. */
+const char *vt_source_class_name(const vt_source *s, int64_t c);
+bool vt_source_has_names(const vt_source *s);           /* false: classes are bare numbers */
+int64_t vt_source_label(const vt_source *s, int64_t i); /* 0 .. classes-1 */
+/* The name of sample i for messages ("cat/0042.jpg", "shard-03.tar:n0144_12.jpg", "train-images[17]"), written into
+ * buf. */
+const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size_t size);
+/* SHA-256 over counts, labels, class names and what identifies each sample's bytes without decoding (names and sizes;
+ * the pixels of IDX, which lie in memory; the parameters of synthetic): tells a run that its data changed. Where the
+ * data lie does not enter, so data may be moved, or unpacked from .tar.gz. */
+void vt_source_fingerprint(const vt_source *s, char hex[VT_HASH_HEX]);
+/* Host memory that the open source keeps (index, IDX pixels), in bytes: a line of the plan. */
+size_t vt_source_resident_bytes(const vt_source *s);
+/* Largest decoded image in bytes: exact where the format tells (IDX, synthetic), else what VT_MAX_PIXELS allows. */
+size_t vt_source_decode_bytes(const vt_source *s);
+
+/* A worker's buffers, reused from sample to sample; {0} to begin with. */
+typedef struct {
+    unsigned char *bytes; /* encoded */
+    size_t size, capacity;
+    vt_image image;
+} vt_read_buffer;
+void vt_read_buffer_release(vt_read_buffer *b);
+
+/* Reads and decodes sample i into b->image. The message names the sample. */
+vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err) VT_MUST_USE;
+
+/* The kinds of source for `-h` and docs: name, form, sentence; NULL-terminated. */
+typedef struct {
+    const char *name, *form, *help;
+} vt_source_help;
+extern const vt_source_help vt_source_kinds_help[];
+
+#endif

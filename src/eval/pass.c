@@ -1,0 +1,108 @@
+/* One pass: the loader fills slots in position order, each slot goes through the model, and its features and logits
+ * come back to host copies for the receiver. Positions follow one another, so what a receiver adds up does not depend
+ * on the size of a micro-batch. */
+#include "eval/pass.h"
+
+#include <assert.h>
+
+#include "device/device.h"
+
+#define SLOTS 4 /* of the ring: one in work, the others ahead of it */
+
+/* What a pass takes from its arena. */
+typedef struct {
+    void *ring;
+    float *features, *logits;
+    int32_t *labels;
+} buffers;
+
+static vt_loader_options loader_options(const vt_model *model, int64_t samples)
+{
+    return (vt_loader_options){
+        .height = model->config.image_height,
+        .width = model->config.image_width,
+        .batch = samples,
+        .slots = SLOTS,
+    };
+}
+
+static buffers take_buffers(vt_arena *arena, const vt_model *model, int64_t samples)
+{
+    vt_loader_options o = loader_options(model, samples);
+    buffers b;
+    b.ring = vt_loader_place(arena, &o);
+    b.features = vt_arena_take(arena, samples * model->config.width, sizeof(float));
+    b.logits = vt_arena_take(arena, samples * model->config.classes, sizeof(float));
+    b.labels = vt_arena_take(arena, samples, sizeof(int32_t));
+    return b;
+}
+
+void vt_eval_place(vt_arena *arena, const vt_model *model, int64_t samples)
+{
+    take_buffers(arena, model, samples);
+}
+
+static void forward(const vt_eval_pass *pass, const vt_batch *batch, const buffers *b)
+{
+    vt_model *m = pass->model;
+    vt_device *device = pass->backend->device;
+    size_t image = (size_t)(m->config.image_height * m->config.image_width * 3), n = (size_t)batch->count;
+    vt_pass p = {.backend = pass->backend, .samples = batch->count, .pixels = pass->pixels, .slices = pass->slices};
+    vt_device_write(device, m->images, batch->images, n * image);
+    vt_model_forward(m, &p);
+    vt_device_read(device, b->features, m->features, n * (size_t)m->config.width * sizeof(float));
+    if (m->config.classes > 0)
+        vt_device_read(device, b->logits, m->logits, n * (size_t)m->config.classes * sizeof(float));
+    for (size_t i = 0; i < n; i++)
+        b->labels[i] = pass->label_map ? pass->label_map[batch->labels[i]] : batch->labels[i];
+}
+
+static vt_status pump(const vt_eval_pass *pass, vt_loader *loader, int64_t total, const buffers *b, vt_eval_fn *receive,
+                      void *context, vt_err *err)
+{
+    for (int64_t done = 0; done < total;) {
+        vt_batch batch;
+        if (pass->stop && pass->stop())
+            return vt_fail(err, VT_ESTOPPED, "stopped after %lld of %lld images of %s", (long long)done,
+                           (long long)total, vt_source_spec(pass->source));
+        VT_TRY(vt_loader_next(loader, &batch, err));
+        assert(batch.position == done && batch.count >= 1);
+        forward(pass, &batch, b);
+        vt_eval_rows rows = {.position = done,
+                             .count = batch.count,
+                             .features = b->features,
+                             .logits = pass->model->config.classes > 0 ? b->logits : NULL,
+                             .labels = b->labels};
+        vt_loader_release_batch(loader);
+        VT_TRY(receive(context, &rows, err));
+        done += rows.count;
+        if (pass->progress)
+            pass->progress(pass->progress_context, done, total);
+    }
+    return VT_OK;
+}
+
+vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *context, vt_err *err)
+{
+    size_t mark = pass->memory->used;
+    int64_t total = pass->picks ? pass->n_picks : vt_source_count(pass->source);
+    vt_loader *loader = NULL;
+    vt_loader_options o = loader_options(pass->model, pass->model->samples);
+    o.source = pass->source;
+    o.preprocess = pass->preprocess;
+    o.end = total;
+    o.picks = pass->picks;
+    o.workers = pass->workers;
+    if (vt_preprocess_is_random(pass->preprocess))
+        return vt_fail(err, VT_EINVAL,
+                       "the preprocessing of an evaluation must not be random: leave out random_crop, "
+                       "inception_crop and flip");
+    VT_TRY(vt_preprocess_check(pass->preprocess, o.height, o.width, err));
+    buffers b = take_buffers(pass->memory, pass->model, pass->model->samples);
+    vt_status status = vt_loader_new(&loader, &o, b.ring, err);
+    if (status == VT_OK)
+        status = pump(pass, loader, total, &b, receive, context, err);
+    vt_loader_free(loader);
+    vt_arena_rewind(pass->memory, mark);
+    return status;
+}

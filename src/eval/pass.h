@@ -1,0 +1,45 @@
+/* One pass of a source through a model: read, preprocess, forward, and hand each micro-batch's results to a receiver.
+ * Classification, few-shot, prediction and (later) embeddings are receivers. */
+#ifndef VT_EVAL_PASS_H
+#define VT_EVAL_PASS_H
+
+#include "data/loader.h"
+#include "model/model.h"
+
+typedef struct {
+    vt_model *model; /* placed with activations for model->samples images */
+    const vt_backend *backend;
+    const vt_source *source;
+    const vt_preprocess *preprocess; /* without randomness */
+    vt_pixel_range pixels;
+    int workers, slices;
+    const int32_t
+        *label_map; /* class of the source -> class that receivers see (the model's), or NULL where they are the same */
+    const int64_t *picks; /* sample indices to run, in order, or NULL for all */
+    int64_t n_picks;
+    vt_arena *memory; /* ring and host copies are taken from here (see vt_eval_place) and given back */
+    void (*progress)(void *context, int64_t done, int64_t total); /* or NULL */
+    void *progress_context;
+    int (*stop)(void); /* asked between micro-batches; nonzero ends the pass with VT_ESTOPPED; or NULL */
+} vt_eval_pass;
+
+/* Results of samples position .. position + count - 1 of the pass, host memory, valid during the call. */
+typedef struct {
+    int64_t position, count;
+    const float *features; /* (count, width) */
+    const float *logits;   /* (count, classes); NULL where the model has no classifier */
+    const int32_t *labels; /* (count), through the pass's label_map */
+} vt_eval_rows;
+
+/* pass->model still holds this micro-batch; its m->images may be overwritten once the receiver returns. */
+typedef vt_status vt_eval_fn(void *context, const vt_eval_rows *rows, vt_err *err);
+
+/* Counts (or takes) what a pass needs from an arena, for the plan: bytes grow with the micro-batch, not with the set.
+ */
+void vt_eval_place(vt_arena *arena, const vt_model *model, int64_t samples);
+
+/* Runs samples in order, in micro-batches of model->samples, the last one shorter. A receiver that fails ends the pass.
+ */
+vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *context, vt_err *err) VT_MUST_USE;
+
+#endif

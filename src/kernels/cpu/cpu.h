@@ -1,0 +1,30 @@
+/* The fast float32 path on the processor, one source compiled for several instruction sets (meson.build says which are
+ * in this program: VT_HAVE_AVX512, VT_HAVE_AVX2; portable always is). What each needs of the processor:
+ *
+ *   avx512    AVX-512 F, BW, DQ and VL, FMA      16 lanes
+ *   avx2      AVX2 and FMA                        8 lanes
+ *   portable  nothing; no fused multiply-add, so that its results are the same bits on every architecture   4 lanes
+ *
+ * Scratch memory for one thread, in bytes, is the largest of (T tokens, K head width rounded up to lanes, D width,
+ * S slices of the limits):
+ *
+ *   linear_fwd, linear_dx   786432                          packed weights and unfinished sums
+ *   linear_dw               464128 + 196608 (log2(S) + 1)   pieces of operands, and a tile for each level of the tree
+ *   attention               4 (256 K + 2 max(T lanes, min(64 T, 65536)))   packed rows, and two blocks of scores
+ *   layernorm_bwd           32 S D                          partial sums of four parts of each slice
+ *   sum_squares             8192 */
+#ifndef VT_KERNELS_CPU_CPU_H
+#define VT_KERNELS_CPU_CPU_H
+
+#include "kernels/ops.h"
+
+void vt_ops_fill_avx512(vt_ops *ops);
+void vt_ops_fill_avx2(vt_ops *ops);
+void vt_ops_fill_portable(vt_ops *ops);
+
+/* Scratch memory of one thread, in bytes, for operations within limits. */
+size_t vt_cpu_scratch_bytes_avx512(const vt_limits *limits);
+size_t vt_cpu_scratch_bytes_avx2(const vt_limits *limits);
+size_t vt_cpu_scratch_bytes_portable(const vt_limits *limits);
+
+#endif

@@ -1,0 +1,220 @@
+/* The product of matrices in cache (gemm.h): tiles of it in registers, and the packing of its right operand.
+ *
+ * A tile takes one vector load for each of its columns and one broadcast for each of its rows per step of k, and does
+ * rows * columns vf_fma with them. b is read along rows of the packed panel, one line behind the other; a is read where
+ * it lies, along its rows or down its columns. */
+#include "kernels/cpu/gemm.h"
+
+#include <string.h>
+
+typedef struct {
+    const float *a, *b, *bias;
+    float *c;
+    int64_t k, lda, ldb, ldc;
+    int add;        /* 1: go on from c */
+    int last_lanes; /* of the last vector of a row, 1 .. VW */
+} tile_args;
+
+/* The last vector of a row, which may be narrower. */
+VT_INLINE vf load_last(const float *p, int lanes)
+{
+    return lanes == VW ? vf_load(p) : vf_load_n(p, lanes);
+}
+
+VT_INLINE void store_last(float *p, int lanes, vf v)
+{
+    if (lanes == VW)
+        vf_store(p, v);
+    else
+        vf_store_n(p, lanes, v);
+}
+
+VT_INLINE void tile_begin(int rows, int vecs, const tile_args *t, vf acc[TILE_ROWS][TILE_VECS])
+{
+    const int last = vecs - 1;
+    if (t->add) {
+        VT_UNROLL
+        for (int i = 0; i < rows; i++) {
+            VT_UNROLL
+            for (int j = 0; j < last; j++)
+                acc[i][j] = vf_load(t->c + i * t->ldc + j * VW);
+            acc[i][last] = load_last(t->c + i * t->ldc + last * VW, t->last_lanes);
+        }
+    } else if (t->bias) {
+        VT_UNROLL
+        for (int i = 0; i < rows; i++) {
+            VT_UNROLL
+            for (int j = 0; j < last; j++)
+                acc[i][j] = vf_load(t->bias + j * VW);
+            acc[i][last] = load_last(t->bias + last * VW, t->last_lanes);
+        }
+    } else {
+        VT_UNROLL
+        for (int i = 0; i < rows; i++) {
+            VT_UNROLL
+            for (int j = 0; j < vecs; j++)
+                acc[i][j] = vf_zero();
+        }
+    }
+}
+
+VT_INLINE void tile_end(int rows, int vecs, const tile_args *t, vf acc[TILE_ROWS][TILE_VECS])
+{
+    const int last = vecs - 1;
+    VT_UNROLL
+    for (int i = 0; i < rows; i++) {
+        VT_UNROLL
+        for (int j = 0; j < last; j++)
+            vf_store(t->c + i * t->ldc + j * VW, acc[i][j]);
+        store_last(t->c + i * t->ldc + last * VW, t->last_lanes, acc[i][last]);
+    }
+}
+
+/* rows, vecs and a_transposed are constants wherever this is inlined, so that acc lies in registers. */
+VT_INLINE void tile(int rows, int vecs, int a_transposed, const tile_args *t)
+{
+    vf acc[TILE_ROWS][TILE_VECS];
+    tile_begin(rows, vecs, t, acc);
+    const float *a = t->a, *b = t->b;
+    const int64_t lda = t->lda, ldb = t->ldb;
+    for (int64_t p = t->k; p > 0; p--) {
+        vf row[TILE_VECS];
+        VT_UNROLL
+        for (int j = 0; j < vecs; j++)
+            row[j] = vf_load(b + j * VW);
+        VT_UNROLL
+        for (int i = 0; i < rows; i++) {
+            vf x = vf_set1(a_transposed ? a[i] : a[i * lda]);
+            VT_UNROLL
+            for (int j = 0; j < vecs; j++)
+                acc[i][j] = vf_fma(x, row[j], acc[i][j]);
+        }
+        a += a_transposed ? lda : 1;
+        b += ldb;
+    }
+    tile_end(rows, vecs, t, acc);
+}
+
+/* One function for each size of tile: tile_RxV (a along rows) and tile_t_RxV (a transposed). */
+#define TILE(r, v)                                                                                                     \
+    static void tile_##r##x##v(const tile_args *t)                                                                     \
+    {                                                                                                                  \
+        tile(r, v, 0, t);                                                                                              \
+    }                                                                                                                  \
+    static void tile_t_##r##x##v(const tile_args *t)                                                                   \
+    {                                                                                                                  \
+        tile(r, v, 1, t);                                                                                              \
+    }
+#if TILE_VECS == 4
+#define TILES_OF(r, F) F(r, 1) F(r, 2) F(r, 3) F(r, 4)
+#else
+#define TILES_OF(r, F) F(r, 1) F(r, 2)
+#endif
+TILES_OF(1, TILE)
+TILES_OF(2, TILE)
+TILES_OF(3, TILE)
+TILES_OF(4, TILE)
+#if TILE_ROWS == 6
+TILES_OF(5, TILE)
+TILES_OF(6, TILE)
+#endif
+
+typedef void tile_fn(const tile_args *t);
+
+#define TILE_NAME(r, v)   tile_##r##x##v,
+#define TILE_T_NAME(r, v) tile_t_##r##x##v,
+
+static tile_fn *const tiles[2][TILE_ROWS][TILE_VECS] = {
+    {
+        {TILES_OF(1, TILE_NAME)},
+        {TILES_OF(2, TILE_NAME)},
+        {TILES_OF(3, TILE_NAME)},
+        {TILES_OF(4, TILE_NAME)},
+#if TILE_ROWS == 6
+        {TILES_OF(5, TILE_NAME)},
+        {TILES_OF(6, TILE_NAME)},
+#endif
+    },
+    {
+        {TILES_OF(1, TILE_T_NAME)},
+        {TILES_OF(2, TILE_T_NAME)},
+        {TILES_OF(3, TILE_T_NAME)},
+        {TILES_OF(4, TILE_T_NAME)},
+#if TILE_ROWS == 6
+        {TILES_OF(5, TILE_T_NAME)},
+        {TILES_OF(6, TILE_T_NAME)},
+#endif
+    },
+};
+
+void gemm(const gemm_args *g)
+{
+    const int64_t vecs = ceil_div(g->n, VW), n_tiles = ceil_div(vecs, TILE_VECS);
+    const int tail = (int)(g->n - (vecs - 1) * VW);
+    for (int64_t i = 0; i < g->m; i += TILE_ROWS) {
+        int64_t rows = min_i64(TILE_ROWS, g->m - i);
+        for (int64_t t = 0; t < n_tiles; t++) {
+            int64_t v0 = part_begin(vecs, n_tiles, t), v1 = part_begin(vecs, n_tiles, t + 1);
+            tile_args args = {
+                .a = g->a + (g->a_transposed ? i : i * g->lda),
+                .b = g->b + v0 * VW * (g->ldb ? 1 : g->k),
+                .bias = g->bias ? g->bias + v0 * VW : NULL,
+                .c = g->c + i * g->ldc + v0 * VW,
+                .k = g->k,
+                .lda = g->lda,
+                .ldb = g->ldb ? g->ldb : (v1 - v0) * VW,
+                .ldc = g->ldc,
+                .add = g->start == GEMM_ADD,
+                .last_lanes = v1 == vecs ? tail : VW,
+            };
+            tiles[g->a_transposed][rows - 1][v1 - v0 - 1](&args);
+        }
+    }
+}
+
+void gemm_pack_rows(const float *b, int64_t ldb, int64_t k, int64_t n, float *packed)
+{
+    const int64_t vecs = ceil_div(n, VW), n_tiles = ceil_div(vecs, TILE_VECS);
+    for (int64_t t = 0; t < n_tiles; t++) {
+        int64_t v0 = part_begin(vecs, n_tiles, t), v1 = part_begin(vecs, n_tiles, t + 1);
+        for (int64_t p = 0; p < k; p++) {
+            const float *from = b + p * ldb;
+            for (int64_t v = v0; v < v1; v++, packed += VW) {
+                int64_t left = n - v * VW;
+                vf_store(packed, left >= VW ? vf_load(from + v * VW) : vf_load_n(from + v * VW, (int)left));
+            }
+        }
+    }
+}
+
+/* Packs VW columns (VW rows of b) times `rows` steps of k into a tile whose rows are ld floats apart. */
+static void pack_col_block(const float *b, int64_t ldb, int cols, int64_t k, float scale, float *packed, int64_t ld)
+{
+    const vf factor = vf_set1(scale);
+    for (int64_t p = 0; p < k; p += VW) {
+        int depth = (int)min_i64(VW, k - p);
+        vf r[VW];
+        for (int j = 0; j < VW; j++) {
+            if (j >= cols)
+                r[j] = vf_zero();
+            else
+                r[j] = vf_mul(depth == VW ? vf_load(b + j * ldb + p) : vf_load_n(b + j * ldb + p, depth), factor);
+        }
+        vf_transpose(r);
+        for (int q = 0; q < depth; q++)
+            vf_store(packed + (p + q) * ld, r[q]);
+    }
+}
+
+void gemm_pack_cols(const float *b, int64_t ldb, int64_t k, int64_t n, float scale, float *packed)
+{
+    const int64_t vecs = ceil_div(n, VW), n_tiles = ceil_div(vecs, TILE_VECS);
+    for (int64_t t = 0; t < n_tiles; t++) {
+        int64_t v0 = part_begin(vecs, n_tiles, t), v1 = part_begin(vecs, n_tiles, t + 1), ld = (v1 - v0) * VW;
+        for (int64_t v = v0; v < v1; v++) {
+            int cols = (int)min_i64(VW, n - v * VW);
+            pack_col_block(b + v * VW * ldb, ldb, cols, k, scale, packed + (v - v0) * VW, ld);
+        }
+        packed += k * ld;
+    }
+}

@@ -1,0 +1,91 @@
+/* Elementary functions on vectors, from polynomials of our own (minimax fits by Remez exchange, made once): no libm, so
+ * the bits follow from vec.h alone. Errors are stated for vf_fma with one rounding, and hold within 1 ulp more where it
+ * rounds twice. NaN in gives NaN out. */
+#ifndef VT_KERNELS_CPU_VMATH_H
+#define VT_KERNELS_CPU_VMATH_H
+
+#include "kernels/cpu/vec.h"
+
+/* exp(x) for -87.33 <= x <= 88.37, within 1 ulp; outside that range the result is meaningless.
+ * x = n ln 2 + r with |r| <= ln(2)/2, and exp(r) = 1 + r + r^2 q(r) (relative error of the polynomial 3e-9). Adding
+ * 1.5 * 2^23 rounds to an integer and leaves n in the low bits; ln 2 is split so that n * its high part is exact. */
+VT_INLINE vf vf_exp_in_range(vf x)
+{
+    const vf round = vf_set1(12582912.0F);
+    vf shifted = vf_fma(x, vf_set1(1.44269504F), round);
+    vf n = vf_sub(shifted, round);
+    vf r = vf_fnma(n, vf_set1(0.693359375F), x);
+    r = vf_fnma(n, vf_set1(-2.12194440e-4F), r);
+    vf q = vf_fma(vf_set1(0.001381459878757596F), r, vf_set1(0.008368716575205326F));
+    q = vf_fma(q, r, vf_set1(0.04166838899254799F));
+    q = vf_fma(q, r, vf_set1(0.1666652113199234F));
+    q = vf_fma(q, r, vf_set1(0.4999999403953552F));
+    vf e = vf_add(vf_fma(q, vf_mul(r, r), r), vf_set1(1.0F));
+    return vf_scale_by_low_bits(e, shifted);
+}
+
+/* exp(x) for x <= 88: below -87 it is exp(-87), 1.6e-38, which no sum with a normal number in it notices. */
+VT_INLINE vf vf_exp(vf x)
+{
+    return vf_exp_in_range(vf_max(vf_set1(-87.0F), x));
+}
+
+/* log((1 + s) / (1 - s)) for |s| <= 1/3 (2 atanh s), relative error 1e-10 before rounding: 2 s + s^3 p(s^2). */
+VT_INLINE vf vf_log_ratio(vf s)
+{
+    vf z = vf_mul(s, s);
+    vf p = vf_fma(vf_set1(0.24295446276664734F), z, vf_set1(0.21429303288459778F));
+    p = vf_fma(p, z, vf_set1(0.286167174577713F));
+    p = vf_fma(p, z, vf_set1(0.3999888598918915F));
+    p = vf_fma(p, z, vf_set1(0.6666667461395264F));
+    return vf_fma(vf_mul(s, z), p, vf_add(s, s));
+}
+
+/* log(x) for normal x >= 1, within 2 ulp (absolute error below 1.2e-7 near 1). */
+VT_INLINE vf vf_log(vf x)
+{
+    vf e, m = vf_split_exponent(x, &e);
+    vf one = vf_set1(1.0F);
+    vf log_m = vf_log_ratio(vf_div(vf_sub(m, one), vf_add(m, one)));
+    vf nan_stays = vf_sub(x, x);
+    return vf_fma(e, vf_set1(0.693359375F), vf_fma(e, vf_set1(-2.12194440e-4F), vf_add(log_m, nan_stays)));
+}
+
+/* log(1 + x) for 0 <= x <= 1, within 3 ulp. */
+VT_INLINE vf vf_log1p(vf x)
+{
+    return vf_log_ratio(vf_div(x, vf_add(x, vf_set1(2.0F))));
+}
+
+/* What GELU and its derivative share. gelu(z) = z s(z) with the logistic function s of 2 sqrt(2/pi) (z + 0.044715 z^3):
+ * the tanh form in other words, but without cancellation for negative z. *e = exp(-that), so s = 1 / (1 + e). z is
+ * limited to [-10, 10], beyond which s is 0 or 1 in float32; the limited z comes back. */
+VT_INLINE vf vf_gelu_exp(vf z, vf *slope, vf *e)
+{
+    const float c0 = -1.5957691216F, c1 = -0.0713548163F; /* -2 sqrt(2/pi), and that times 0.044715 */
+    vf limited = vf_min(vf_set1(10.0F), vf_max(vf_set1(-10.0F), z));
+    vf z2 = vf_mul(limited, limited);
+    *e = vf_exp_in_range(vf_mul(limited, vf_fma(vf_set1(c1), z2, vf_set1(c0))));
+    *slope = vf_fma(vf_set1(-3.0F * c1), z2, vf_set1(-c0)); /* derivative of the logistic function's argument */
+    return limited;
+}
+
+/* 0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))): absolute error below 3e-7 |z|; relative error grows to 2e-5 where
+ * the value itself is below 1e-30. */
+VT_INLINE vf vf_gelu(vf z)
+{
+    vf slope, e;
+    vf_gelu_exp(z, &slope, &e);
+    return vf_div(z, vf_add(vf_set1(1.0F), e));
+}
+
+/* Its derivative, s + z s (1 - s) * slope, where 1 - s = e s; absolute error below 5e-7. */
+VT_INLINE vf vf_gelu_derivative(vf z)
+{
+    vf slope, e, limited = vf_gelu_exp(z, &slope, &e);
+    vf s = vf_div(vf_set1(1.0F), vf_add(vf_set1(1.0F), e));
+    vf curve = vf_mul(vf_mul(limited, slope), vf_mul(e, s));
+    return vf_fma(curve, s, s);
+}
+
+#endif

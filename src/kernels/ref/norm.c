@@ -1,0 +1,88 @@
+/* Reference kernels: layer normalization, forward and backward (Ba et al. 2016, section 3). */
+#include <math.h>
+
+#include "kernels/ref/ref.h"
+
+void vt_ref_layernorm_fwd(const vt_exec *ex, const vt_layernorm_fwd_args *a)
+{
+    (void)ex;
+    const int64_t n = a->cols;
+    for (int64_t r = 0; r < a->rows; r++) {
+        const float *x = a->x + r * n;
+        double mean = 0, var = 0;
+        for (int64_t c = 0; c < n; c++)
+            mean += x[c];
+        mean /= (double)n;
+        for (int64_t c = 0; c < n; c++)
+            var += (x[c] - mean) * (x[c] - mean);
+        var /= (double)n;
+
+        const double rstd = 1 / sqrt(var + a->eps);
+        for (int64_t c = 0; c < n; c++)
+            a->y[r * n + c] = (float)((x[c] - mean) * rstd * a->gamma[c] + a->beta[c]);
+        a->mean[r] = (float)mean;
+        a->rstd[r] = (float)rstd;
+    }
+}
+
+/* One column of the sums over samples. */
+typedef struct {
+    const vt_layernorm_bwd_args *a;
+    int64_t c;
+} norm_column;
+
+static double xhat(const vt_layernorm_bwd_args *a, int64_t r, int64_t c)
+{
+    return ((double)a->x[r * a->cols + c] - a->mean[r]) * a->rstd[r];
+}
+
+static double dgamma_term(const void *context, int64_t b)
+{
+    const norm_column *e = context;
+    const vt_layernorm_bwd_args *a = e->a;
+    double sum = 0;
+    for (int64_t r = b * a->tokens; r < (b + 1) * a->tokens; r++)
+        sum += a->dy[r * a->cols + e->c] * xhat(a, r, e->c);
+    return sum;
+}
+
+static double dbeta_term(const void *context, int64_t b)
+{
+    const norm_column *e = context;
+    const vt_layernorm_bwd_args *a = e->a;
+    double sum = 0;
+    for (int64_t r = b * a->tokens; r < (b + 1) * a->tokens; r++)
+        sum += a->dy[r * a->cols + e->c];
+    return sum;
+}
+
+void vt_ref_layernorm_bwd(const vt_exec *ex, const vt_layernorm_bwd_args *a)
+{
+    (void)ex;
+    const int64_t n = a->cols;
+    /* The sums come first: dx may lie over dy. */
+    for (int64_t c = 0; c < n; c++) {
+        const norm_column e = {a, c};
+        const double dgamma = vt_ref_sum_over_samples(a->samples, a->slices, dgamma_term, &e);
+        const double dbeta = vt_ref_sum_over_samples(a->samples, a->slices, dbeta_term, &e);
+        a->dgamma[c] = vt_ref_stored(a->dgamma[c], dgamma, a->accumulate);
+        a->dbeta[c] = vt_ref_stored(a->dbeta[c], dbeta, a->accumulate);
+    }
+    for (int64_t r = 0; r < a->samples * a->tokens; r++) {
+        double mean_g = 0, mean_gx = 0;
+        for (int64_t c = 0; c < n; c++) {
+            const double g = (double)a->dy[r * n + c] * a->gamma[c];
+            mean_g += g;
+            mean_gx += g * xhat(a, r, c);
+        }
+        mean_g /= (double)n;
+        mean_gx /= (double)n;
+        for (int64_t c = 0; c < n; c++) {
+            const double g = (double)a->dy[r * n + c] * a->gamma[c];
+            double dx = a->rstd[r] * (g - mean_g - xhat(a, r, c) * mean_gx);
+            if (a->dresidual)
+                dx += a->dresidual[r * n + c];
+            a->dx[r * n + c] = (float)dx;
+        }
+    }
+}

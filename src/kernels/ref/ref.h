@@ -1,0 +1,23 @@
+/* The reference kernels: the definition of every operation of kernels/ops.h, and the judge of the fast ones.
+ *
+ * Plain loops over the equations of the contract; every sum and every function in double, one rounding to float where
+ * a result is stored. One thread, no scratch, never tuned. */
+#ifndef VT_KERNELS_REF_REF_H
+#define VT_KERNELS_REF_REF_H
+
+#include "kernels/ops.h"
+
+#define X(op) void vt_ref_##op(const vt_exec *ex, const vt_##op##_args *a);
+VT_OPS(X)
+#undef X
+
+void vt_ops_fill_ref(vt_ops *ops);
+
+/* The contract's sum over samples of term(context, b): a partial for each slice, then the balanced tree. */
+typedef double vt_ref_term(const void *context, int64_t b);
+double vt_ref_sum_over_samples(int64_t samples, int slices, vt_ref_term *term, const void *context);
+
+/* What a sum stores: old + sum if accumulate, else sum. */
+float vt_ref_stored(float old, double sum, int accumulate);
+
+#endif

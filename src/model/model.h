@@ -1,0 +1,120 @@
+/* The Vision Transformer: its configuration, its table of parameters (timm's names and layouts), where its tensors lie,
+ * and its forward and backward passes written out block by block (spec 1.3, 2.1). The order of work:
+ *
+ *   vt_model_init            configuration -> table of parameters
+ *   vt_model_place_*         over counting arenas (the plan), then over memory
+ *   vt_model_init_values     spec 2.2, by Philox, each tensor from its own name
+ *   vt_model_forward         images -> features -> logits;    vt_model_loss -> loss, dlogits;    vt_model_backward ->
+ * gradients
+ *
+ * train/ may drive vt_model_forward's and vt_model_backward's parts itself. */
+#ifndef VT_MODEL_MODEL_H
+#define VT_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "kernels/backend.h"
+#include "kernels/tensor.h"
+
+typedef enum { VT_HEAD_MAP, VT_HEAD_GAP } vt_head_kind;
+extern const char *const vt_head_names[]; /* "map", "gap", NULL */
+
+typedef enum { VT_RECOMPUTE_NONE, VT_RECOMPUTE_BLOCK } vt_recompute;
+
+typedef struct {
+    int64_t width, depth, mlp, heads, patch, image_height, image_width;
+    int64_t classes;  /* 0: no classifier, as the paper counts parameters */
+    int head;         /* vt_head_kind */
+    double head_bias; /* initial value of the classifier's bias (spec 2.2) */
+} vt_model_config;
+
+/* Fills width, depth, mlp, heads and patch from a name "S/16", "ti/28", "G/14", or "B" with its default patch
+ * (spec 1.1, 1.4), or a free shape "w64-d4-m256-h4-p7", letters in any order, 16 where p is left out. Case matters only
+ * where two names differ in nothing else: s (the paper's) and S, g and G, g-opt and G-opt. VT_EINVAL names the nearest
+ * and lists all. */
+vt_status vt_model_shape(const char *name, vt_model_config *config, vt_err *err) VT_MUST_USE;
+/* The named shapes, ended by a NULL name, for help and tests. */
+typedef struct {
+    const char *name;
+    int64_t width, depth, mlp, heads, default_patch;
+} vt_shape;
+extern const vt_shape vt_shapes[];
+
+/* Whether the configuration makes a model: sides >= patch, heads divide width, limits of ops.h; messages name model.*
+ * keys. */
+vt_status vt_model_check(const vt_model_config *c, vt_err *err) VT_MUST_USE;
+
+/* One block's saved activations (activations.c says which). */
+typedef struct vt_block_acts vt_block_acts;
+
+typedef struct {
+    vt_model_config config;
+    int64_t grid_h, grid_w, tokens, head_width, patch_dim; /* patch_dim = 3 P^2 */
+
+    vt_tensor *params; /* the table: embedding, blocks, final norm, head, classifier, in forward order; owned */
+    int n_params;
+    int64_t param_count;
+
+    struct vt_model_layout *layout; /* indices into params, and the activations; owned */
+
+    /* after vt_model_place_activations, device memory: */
+    int64_t samples; /* at most this many in one forward */
+    uint8_t *images; /* (samples, image_height, image_width, 3) */
+    int32_t *labels; /* (samples) */
+    float *features; /* (samples, width): the vector before the classifier */
+    float *logits;   /* (samples, classes) */
+    float *loss;     /* (samples) */
+} vt_model;
+
+vt_status vt_model_init(vt_model *m, const vt_model_config *config, vt_err *err) VT_MUST_USE;
+void vt_model_release(vt_model *m);
+
+/* Sets value (then grad) of every tensor in m->params. */
+void vt_model_place_values(vt_model *m, vt_arena *arena);
+void vt_model_place_grads(vt_model *m, vt_arena *arena);
+/* Activations for micro-batches of `samples`; train: with what the backward pass needs. */
+void vt_model_place_activations(vt_model *m, vt_arena *arena, int64_t samples, bool train, vt_recompute recompute);
+/* The shapes that scratch memory follows from. */
+vt_limits vt_model_limits(const vt_model *m, int slices);
+
+/* Initial values of spec 2.2. */
+void vt_model_init_values(vt_model *m, vt_device *device, uint32_t seed);
+
+/* Pixels become scale * pixel + offset in the patch operation: value_range(-1, 1) is 2/255, -1. */
+typedef struct {
+    float scale, offset;
+} vt_pixel_range;
+
+/* Everything that a pass over one micro-batch needs to know. */
+typedef struct {
+    const vt_backend *backend;
+    int64_t samples; /* in this micro-batch, 1 .. m->samples */
+    vt_pixel_range pixels;
+    int slices;      /* of sums over samples */
+    bool accumulate; /* gradients are added to what is there (micro-batches after the first) */
+    float weight;    /* of one sample in the loss: 1 / batch */
+} vt_pass;
+
+/* m->images -> m->features, m->logits. Keeps what backward needs when placed for training. */
+void vt_model_forward(vt_model *m, const vt_pass *p);
+/* m->logits, m->labels -> m->loss; and the gradient of the logits when placed for training. */
+void vt_model_loss(vt_model *m, const vt_pass *p);
+/* -> every params[i].grad. */
+void vt_model_backward(vt_model *m, const vt_pass *p);
+
+/* The parts, which the three above call in order; train/ uses them where it must act between blocks. */
+void vt_model_embed_forward(vt_model *m, const vt_pass *p);
+void vt_model_block_forward(vt_model *m, const vt_pass *p, int64_t l);
+void vt_model_head_forward(vt_model *m, const vt_pass *p);
+void vt_model_head_backward(vt_model *m, const vt_pass *p);
+void vt_model_block_backward(vt_model *m, const vt_pass *p, int64_t l);
+void vt_model_embed_backward(vt_model *m, const vt_pass *p);
+
+/* The tensor of that name, or NULL. */
+vt_tensor *vt_model_param(const vt_model *m, const char *name);
+
+#endif

@@ -1,0 +1,159 @@
+/* Writing and reading config.json. timm builds `architecture` with model_args over it, so that a checkpoint's folder
+ * loads with timm.create_model("local-dir:FOLDER", pretrained=True); the names are those of timm's VisionTransformer.
+ */
+#include "train/hub_config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/text.h"
+
+#define MAX_CLASSES (1 << 24)
+
+/* timm computes int(width * mlp_ratio): a ratio that is rounded down would lose a unit. */
+static double mlp_ratio(const vt_model_config *c)
+{
+    double ratio = (double)c->mlp / (double)c->width;
+    return (int64_t)((double)c->width * ratio) == c->mlp ? ratio : ((double)c->mlp + 0.5) / (double)c->width;
+}
+
+static json_t *model_args(const vt_model_config *c)
+{
+    return json_pack("{s:[I,I], s:I, s:I, s:I, s:I, s:f, s:b, s:s, s:b, s:s}", "img_size", (json_int_t)c->image_height,
+                     (json_int_t)c->image_width, "patch_size", (json_int_t)c->patch, "embed_dim", (json_int_t)c->width,
+                     "depth", (json_int_t)c->depth, "num_heads", (json_int_t)c->heads, "mlp_ratio", mlp_ratio(c),
+                     "class_token", 0, "global_pool", c->head == VT_HEAD_MAP ? "map" : "avg", "fc_norm", 0, "act_layer",
+                     "gelu_tanh");
+}
+
+/* timm normalises (pixel/255 - mean) / std; vitro scales pixels to a range: mean and std that say the same. */
+static json_t *pretrained_cfg(const vt_checkpoint_info *info)
+{
+    const vt_model_config *c = &info->model;
+    double std = 1.0 / (255.0 * (double)info->pixels.scale), mean = -(double)info->pixels.offset * std;
+    return json_pack("{s:[i,I,I], s:[f,f,f], s:[f,f,f], s:I, s:s, s:s, s:f, s:b}", "input_size", 3,
+                     (json_int_t)c->image_height, (json_int_t)c->image_width, "mean", mean, mean, mean, "std", std, std,
+                     std, "num_classes", (json_int_t)c->classes, "first_conv", "patch_embed.proj", "classifier", "head",
+                     "crop_pct", 1.0, "fixed_input_size", 1);
+}
+
+static json_t *label_names(const vt_checkpoint_info *info)
+{
+    json_t *names = json_array();
+    for (int64_t i = 0; i < info->model.classes; i++)
+        json_array_append_new(names, json_string(info->class_names[i]));
+    return names;
+}
+
+static json_t *own_section(const vt_checkpoint_info *info)
+{
+    const vt_model_config *c = &info->model;
+    return json_pack("{s:I, s:f, s:s, s:f, s:f, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp, "head_bias", c->head_bias,
+                     "preprocess", info->preprocess, "pixel_scale", (double)info->pixels.scale, "pixel_offset",
+                     (double)info->pixels.offset, "classes_named", info->named, "step", (json_int_t)info->step,
+                     "images", (json_int_t)info->images);
+}
+
+vt_status vt_hub_config_save(const char *path, const vt_checkpoint_info *info, vt_err *err)
+{
+    json_t *root =
+        json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:o}", "architecture", "vit_base_patch16_224", "num_classes",
+                  (json_int_t)info->model.classes, "num_features", (json_int_t)info->model.width, "global_pool",
+                  info->model.head == VT_HEAD_MAP ? "map" : "avg", "model_args", model_args(&info->model),
+                  "pretrained_cfg", pretrained_cfg(info), "label_names", label_names(info), "vitro", own_section(info));
+    if (!root)
+        return vt_fail(err, VT_EFORMAT, "%s: a class name is not valid UTF-8; rename the class", path);
+    vt_status status = vt_json_save(path, root, err);
+    json_decref(root);
+    return status;
+}
+
+static vt_status load_model(const json_t *root, const char *path, vt_checkpoint_info *info, vt_err *err)
+{
+    const json_t *args = json_object_get(root, "model_args"), *own = json_object_get(root, "vitro");
+    vt_model_config *c = &info->model;
+    const char *pool = NULL;
+    if (!json_is_object(own))
+        return vt_fail(err, VT_EUNSUPPORTED,
+                       "%s has no section \"vitro\": it was written by another program, and only vitro's own "
+                       "checkpoints can be read",
+                       path);
+    const json_t *size = json_object_get(args, "img_size");
+    c->image_height = json_integer_value(json_array_get(size, 0));
+    c->image_width = json_integer_value(json_array_get(size, 1));
+    VT_TRY(vt_json_get_i64(args, "patch_size", path, &c->patch, err));
+    VT_TRY(vt_json_get_i64(args, "embed_dim", path, &c->width, err));
+    VT_TRY(vt_json_get_i64(args, "depth", path, &c->depth, err));
+    VT_TRY(vt_json_get_i64(args, "num_heads", path, &c->heads, err));
+    VT_TRY(vt_json_get_i64(own, "mlp", path, &c->mlp, err));
+    VT_TRY(vt_json_get_f64(own, "head_bias", path, &c->head_bias, err));
+    VT_TRY(vt_json_get_i64(root, "num_classes", path, &c->classes, err));
+    VT_TRY(vt_json_get_string(args, "global_pool", path, &pool, err));
+    if (strcmp(pool, "map") != 0 && strcmp(pool, "avg") != 0)
+        return vt_fail(err, VT_EUNSUPPORTED, "%s: global_pool is \"%s\"; expected \"map\" or \"avg\"", path, pool);
+    c->head = strcmp(pool, "map") == 0 ? VT_HEAD_MAP : VT_HEAD_GAP;
+    if (c->classes < 1 || c->classes > MAX_CLASSES)
+        return vt_fail(err, VT_EFORMAT, "%s: num_classes is %lld; expected 1 to %d", path, (long long)c->classes,
+                       MAX_CLASSES);
+    return vt_model_check(c, err) == VT_OK ? VT_OK : vt_prefix(err, "%s", path);
+}
+
+static vt_status load_labels(const json_t *root, const char *path, vt_checkpoint_info *info, vt_err *err)
+{
+    const json_t *names = json_object_get(root, "label_names");
+    int64_t classes = info->model.classes;
+    if (!json_is_array(names) || (int64_t)json_array_size(names) != classes)
+        return vt_fail(err, VT_EFORMAT, "%s: label_names holds %zu names; the model has %lld classes", path,
+                       json_array_size(names), (long long)classes);
+    info->class_names = vt_xcalloc((size_t)classes, sizeof *info->class_names);
+    for (int64_t i = 0; i < classes; i++) {
+        const char *name = json_string_value(json_array_get(names, (size_t)i));
+        if (!name)
+            return vt_fail(err, VT_EFORMAT, "%s: label_names[%lld] is not a string", path, (long long)i);
+        info->class_names[i] = vt_xstrdup(name);
+    }
+    return VT_OK;
+}
+
+static vt_status load_own(const json_t *own, const char *path, vt_checkpoint_info *info, vt_err *err)
+{
+    const char *preprocess = NULL;
+    double scale = 0, offset = 0;
+    vt_preprocess parsed;
+    VT_TRY(vt_json_get_string(own, "preprocess", path, &preprocess, err));
+    VT_TRY(vt_json_get_f64(own, "pixel_scale", path, &scale, err));
+    VT_TRY(vt_json_get_f64(own, "pixel_offset", path, &offset, err));
+    VT_TRY(vt_json_get_i64(own, "step", path, &info->step, err));
+    VT_TRY(vt_json_get_i64(own, "images", path, &info->images, err));
+    if (vt_preprocess_parse(&parsed, preprocess, err) != VT_OK)
+        return vt_prefix(err, "%s: preprocess", path);
+    info->pixels = (vt_pixel_range){(float)scale, (float)offset};
+    info->preprocess = vt_xstrdup(preprocess);
+    info->named = json_is_true(json_object_get(own, "classes_named"));
+    return VT_OK;
+}
+
+vt_status vt_hub_config_load(const char *path, vt_checkpoint_info *info, vt_err *err)
+{
+    json_t *root = NULL;
+    *info = (vt_checkpoint_info){0};
+    vt_status status = vt_json_load(path, &root, err);
+    if (status == VT_OK)
+        status = load_model(root, path, info, err);
+    if (status == VT_OK)
+        status = load_labels(root, path, info, err);
+    if (status == VT_OK)
+        status = load_own(json_object_get(root, "vitro"), path, info, err);
+    json_decref(root);
+    return status;
+}
+
+void vt_checkpoint_info_release(vt_checkpoint_info *info)
+{
+    for (int64_t i = 0; info->class_names && i < info->model.classes; i++)
+        free(info->class_names[i]);
+    free(info->class_names);
+    free(info->preprocess);
+    *info = (vt_checkpoint_info){0};
+}

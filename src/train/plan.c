@@ -1,0 +1,101 @@
+/* The memory plan of a training run, and the choice of `micro_batch: auto`.
+ *
+ * auto takes the largest divisor of the batch whose activations stay within a budget: small enough for the last-level
+ * cache to help small models, never less than one sample a slice where memory allows, and within the machine's memory.
+ * It is resolved once, when a run starts; the run's recipe keeps it, because sums over samples depend on it. */
+#include "train/plan.h"
+
+#include <string.h>
+
+#include "base/machine.h"
+#include "base/text.h"
+
+#define MEMORY_SHARE      0.9 /* of the machine, for all lines: the rest is for the system and libraries */
+#define ACTIVATION_BUDGET ((size_t)48 << 20) /* bytes; docs/results.md, "micro_batch: auto" */
+
+static void add_line(vt_plan *plan, const char *name, size_t bytes, bool exact)
+{
+    plan->lines[plan->n_lines++] = (vt_plan_line){name, bytes, exact};
+    plan->total += bytes;
+}
+
+static vt_engine_options options_of(const vt_training *t, const vt_isa *isa, int64_t micro_batch)
+{
+    return (vt_engine_options){.model = t->model,
+                               .isa = isa,
+                               .threads = t->threads,
+                               .slices = t->slices,
+                               .samples = micro_batch,
+                               .training = true,
+                               .recompute = t->recompute,
+                               .optimizer = t->optimizer,
+                               .workers = t->workers};
+}
+
+vt_engine_options vt_plan_engine_options(const vt_training *t, const vt_isa *isa)
+{
+    return options_of(t, isa, t->micro_batch);
+}
+
+/* Fills the plan for one micro-batch; *activations tells the line that auto looks at. */
+static vt_status measure(const vt_training *t, const vt_isa *isa, int64_t micro_batch, size_t source_bytes,
+                         size_t decode_bytes, vt_plan *plan, size_t *activations, vt_err *err)
+{
+    size_t bytes[VT_N_ARENAS];
+    vt_engine_options o = options_of(t, isa, micro_batch);
+    VT_TRY(vt_engine_measure(&o, bytes, err));
+    *plan = (vt_plan){.machine = vt_machine_memory(), .micro_batch = micro_batch};
+    for (int i = 0; i < VT_N_ARENAS; i++)
+        add_line(plan, vt_arena_names[i], bytes[i], true);
+    add_line(plan, "data sources", source_bytes, false);
+    add_line(plan, "decoders, at most", (size_t)t->workers * decode_bytes, false);
+    *activations = bytes[VT_ARENA_ACTIVATIONS];
+    return VT_OK;
+}
+
+static bool fits(const vt_plan *plan)
+{
+    return (double)plan->total <= MEMORY_SHARE * (double)plan->machine;
+}
+
+/* The largest divisor of batch that is below n, or 0. */
+static int64_t divisor_below(int64_t batch, int64_t n)
+{
+    for (int64_t d = n - 1; d >= 1; d--)
+        if (batch % d == 0)
+            return d;
+    return 0;
+}
+
+static vt_status refuse(const vt_plan *plan, vt_err *err)
+{
+    vt_text lines = {0};
+    char a[32], b[32];
+    for (int i = 0; i < plan->n_lines; i++)
+        vt_text_addf(&lines, "%s%s %s", i ? ", " : "", plan->lines[i].name,
+                     vt_format_bytes(a, (double)plan->lines[i].bytes));
+    vt_status status = vt_fail(err, VT_ENOMEM,
+                               "the plan needs %s and this machine allows %s (%.0f %% of it): %s; take a smaller "
+                               "model, train.micro_batch or train.recompute=block",
+                               vt_format_bytes(a, (double)plan->total),
+                               vt_format_bytes(b, MEMORY_SHARE * (double)plan->machine), 100 * MEMORY_SHARE, lines.s);
+    vt_text_release(&lines);
+    return status;
+}
+
+vt_status vt_plan_training(vt_training *t, const vt_isa *isa, size_t source_bytes, size_t decode_bytes, vt_plan *plan,
+                           vt_err *err)
+{
+    size_t activations = 0;
+    if (t->micro_batch) {
+        VT_TRY(measure(t, isa, t->micro_batch, source_bytes, decode_bytes, plan, &activations, err));
+    } else {
+        for (int64_t d = t->batch; d; d = divisor_below(t->batch, d)) {
+            VT_TRY(measure(t, isa, d, source_bytes, decode_bytes, plan, &activations, err));
+            if (fits(plan) && (activations <= ACTIVATION_BUDGET || d <= t->slices))
+                break;
+        }
+        t->micro_batch = plan->micro_batch;
+    }
+    return fits(plan) ? VT_OK : refuse(plan, err);
+}

@@ -1,0 +1,34 @@
+/* safetensors files: an 8-byte little-endian header length, a JSON header, the data. Written in streaming order through
+ * a small buffer and hashed on the way; read with every length and offset checked. Loading runs no code. */
+#ifndef VT_TRAIN_SAFETENSORS_H
+#define VT_TRAIN_SAFETENSORS_H
+
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "device/device.h"
+#include "kernels/tensor.h"
+
+typedef enum { VT_DTYPE_F32, VT_DTYPE_BF16 } vt_dtype;
+extern const char *const vt_dtype_names[]; /* "F32", "BF16" */
+
+typedef struct {
+    char name[96];
+    vt_dtype dtype;
+    int n_dims;
+    int64_t dims[VT_MAX_DIMS], count;
+    void *data; /* device memory to save from or load into */
+} vt_stored_tensor;
+
+/* Writes path (not atomically: checkpoints are whole folders that are renamed) and syncs it; hex receives the file's
+ * hash, bytes its size. */
+vt_status vt_safetensors_save(const char *path, vt_device *device, const vt_stored_tensor *tensors, int n,
+                              char hex[VT_HASH_HEX], int64_t *bytes, vt_err *err) VT_MUST_USE;
+
+/* Fills every listed tensor from the file: name, type and shape must agree; a tensor missing in the file, one too many,
+ * or a broken file is an error that names it. Nothing is loaded unless the whole header agrees. */
+vt_status vt_safetensors_load(const char *path, vt_device *device, const vt_stored_tensor *tensors, int n,
+                              vt_err *err) VT_MUST_USE;
+
+#endif

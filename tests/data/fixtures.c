@@ -1,0 +1,181 @@
+/* See fixtures.h. */
+#include "fixtures.h"
+
+#include <stdio.h>
+
+#include <jpeglib.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/philox.h"
+#include "data/source.h"
+
+static char dir[256];
+
+const char *fx_dir(void)
+{
+    if (!dir[0]) {
+        const char *tmp = getenv("TMPDIR");
+        snprintf(dir, sizeof dir, "%s/vitro-test-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+        assert_non_null(mkdtemp(dir));
+        setenv("XDG_CACHE_HOME", dir, 1);
+    }
+    return dir;
+}
+
+void fx_remove_dir(void)
+{
+    if (dir[0])
+        assert_int_equal(vt_remove_tree(dir, NULL), VT_OK);
+    dir[0] = '\0';
+}
+
+const char *fx_path(const char *fmt, ...)
+{
+    static char paths[16][1024];
+    static int next;
+    char *path = paths[next++ % 16];
+    int n = snprintf(path, sizeof paths[0], "%s/", fx_dir());
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(path + n, sizeof paths[0] - (size_t)n, fmt, args);
+    va_end(args);
+    return path;
+}
+
+void fx_write(const char *name, const void *data, size_t size)
+{
+    vt_err err = {0};
+    char *path = vt_path_join(fx_dir(), name);
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    assert_int_equal(vt_make_dirs(path, &err), VT_OK);
+    *slash = '/';
+    if (vt_file_write(path, data, size, &err) != VT_OK)
+        fail_msg("%s", err.msg);
+    free(path);
+}
+
+const char *fx_real(const char *name)
+{
+    static char path[1024];
+    const char *root = getenv("VITRO_DATA");
+    const char *const places[] = {root ? root : "", "../shared/data", "../../shared/data", VITRO_SOURCE "/../shared/data"};
+    for (size_t i = root ? 0 : 1; i < (root ? 1 : VT_COUNT_OF(places)); i++) {
+        snprintf(path, sizeof path, "%s/%s", places[i], name);
+        if (access(path, R_OK) == 0)
+            return path;
+    }
+    print_message("skipped: %s is not in VITRO_DATA nor in ../shared/data\n", name);
+    return NULL;
+}
+
+void fx_image(vt_image *im, int64_t width, int64_t height, uint32_t seed)
+{
+    assert_int_equal(vt_image_resize_buffer(im, width, height, NULL), VT_OK);
+    vt_rng r = vt_rng_at(seed, VT_STREAM_TEST, 0, 0);
+    uint32_t base[3] = {vt_rng_below(&r, 256), vt_rng_below(&r, 256), vt_rng_below(&r, 256)};
+    for (int64_t p = 0; p < width * height; p++) {
+        for (int c = 0; c < 3; c++)
+            im->pixels[p * 3 + c] = (uint8_t)(base[c] + (uint32_t)(p % width) * 3 + (uint32_t)(p / width) * 5 +
+                                              vt_rng_below(&r, 16));
+    }
+}
+
+unsigned char *fx_png(int64_t width, int64_t height, uint32_t seed, size_t *size)
+{
+    vt_image im = {0};
+    unsigned char *data;
+    fx_image(&im, width, height, seed);
+    const char *path = fx_path("fixture.png");
+    assert_int_equal(vt_image_write_png(&im, path, NULL), VT_OK);
+    assert_int_equal(vt_file_read(path, 1u << 26, &data, size, NULL), VT_OK);
+    vt_image_release(&im);
+    return data;
+}
+
+unsigned char *fx_jpeg(int64_t width, int64_t height, uint32_t seed, bool progressive, size_t *size)
+{
+    vt_image im = {0};
+    struct jpeg_compress_struct c;
+    struct jpeg_error_mgr errors;
+    unsigned char *data = NULL;
+    unsigned long bytes = 0;
+    fx_image(&im, width, height, seed);
+    c.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&c);
+    jpeg_mem_dest(&c, &data, &bytes);
+    c.image_width = (JDIMENSION)width;
+    c.image_height = (JDIMENSION)height;
+    c.input_components = 3;
+    c.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&c);
+    if (progressive)
+        jpeg_simple_progression(&c);
+    jpeg_start_compress(&c, TRUE);
+    while (c.next_scanline < c.image_height) {
+        JSAMPROW row = im.pixels + (size_t)c.next_scanline * (size_t)width * 3;
+        jpeg_write_scanlines(&c, &row, 1);
+    }
+    jpeg_finish_compress(&c);
+    jpeg_destroy_compress(&c);
+    vt_image_release(&im);
+    *size = bytes;
+    return data;
+}
+
+void fx_tar_checksum(vt_text *tar, size_t offset)
+{
+    unsigned char *block = (unsigned char *)tar->s + offset;
+    unsigned sum = 0;
+    memset(block + 148, ' ', 8);
+    for (int i = 0; i < 512; i++)
+        sum += block[i];
+    snprintf((char *)block + 148, 8, "%06o", sum);
+}
+
+void fx_tar_member(vt_text *tar, const char *name, char type, const void *data, size_t size)
+{
+    char block[512] = {0};
+    size_t start = tar->len;
+    memcpy(block, name, strlen(name) < 100 ? strlen(name) : 100);
+    memcpy(block + 100, "0000644", 8);
+    snprintf(block + 124, 12, "%011zo", size);
+    block[156] = type;
+    memcpy(block + 257, "ustar\00000", 8);
+    vt_text_addn(tar, block, sizeof block);
+    fx_tar_checksum(tar, start);
+    if (size > 0)
+        vt_text_addn(tar, data, size);
+    memset(block, 0, sizeof block);
+    vt_text_addn(tar, block, (512 - size % 512) % 512);
+}
+
+void fx_tar_end(vt_text *tar)
+{
+    static const char zeros[1024];
+    vt_text_addn(tar, zeros, sizeof zeros);
+}
+
+void fx_open_fails(const char *spec, vt_status code, ...)
+{
+    vt_source *s = NULL;
+    vt_err err = {0};
+    vt_status status = vt_source_open(&s, spec, &err);
+    if (status == VT_OK)
+        fail_msg("%s was opened", spec);
+    assert_null(s);
+    va_list words;
+    va_start(words, code);
+    for (const char *word; (word = va_arg(words, const char *)) != NULL;) {
+        if (!strstr(err.msg, word))
+            fail_msg("'%s' is not in the message: %s", word, err.msg);
+    }
+    va_end(words);
+    if (status != code || err.code != code)
+        fail_msg("status %d, expected %d: %s", (int)status, (int)code, err.msg);
+    assert_int_equal(vt_source_open(&s, spec, NULL), code); /* err may be NULL */
+}

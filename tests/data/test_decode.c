@@ -1,0 +1,313 @@
+/* Decoders: agreement with Pillow on hard files, round trips, limits, and no crash on damaged files. */
+#include "fixtures.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/philox.h"
+#include "data/tar.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Files on which this program and the manifest (Pillow 13) part, each with its reason. */
+static const struct {
+    const char *file, *reason;
+} differences[] = {
+    {"gen__gray16_ramp.png", "16-bit grey: Pillow clips to 255, here the high byte is kept"},
+    {"libpng__ibasn0g16.png", "16-bit grey: Pillow clips to 255, here the high byte is kept"},
+    {"pil__i_trns.png", "16-bit grey: Pillow clips to 255, here the high byte is kept"},
+    {"gen__badfilter.png", "a filter that does not exist; Pillow 9 refuses it, too"},
+    {"gen__flip_idat.png", "damaged image data; Pillow 9 refuses it, too"},
+    {"libpng__badadler.png", "a wrong checksum of the image data; Pillow 9 refuses it, too"},
+    {"libpng__huge_IDAT.png", "the image's chunk runs past the end of the file: truncated"},
+    {"gen__nopalette.png", "indices without a palette have no colours; Pillow invents greys"},
+    {"libpng__empty_ancillary_chunks.png", "only metadata are broken, which are not read here"},
+};
+
+static bool known_difference(const char *file)
+{
+    for (size_t i = 0; i < VT_COUNT_OF(differences); i++) {
+        if (strcmp(differences[i].file, file) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The columns of the manifest that are used; the quotes of its csv need care only for commas. */
+typedef struct {
+    char file[128], format[16], hash[VT_HASH_HEX];
+    bool ok;
+} manifest_row;
+
+static bool next_field(char **at, char *out, size_t size)
+{
+    char *s = *at;
+    size_t n = 0;
+    bool quoted = *s == '"';
+    s += quoted;
+    while (*s && *s != '\n' && (quoted ? *s != '"' : *s != ',')) {
+        if (n + 1 < size)
+            out[n++] = *s;
+        s++;
+    }
+    out[n] = '\0';
+    s += quoted && *s == '"';
+    bool more = *s == ',';
+    *at = s + (*s != '\0');
+    return more;
+}
+
+static void parse_row(char **at, manifest_row *row)
+{
+    char field[512];
+    for (int i = 0;; i++) {
+        bool more = next_field(at, field, sizeof field);
+        if (i == 0)
+            snprintf(row->file, sizeof row->file, "%.127s", field);
+        else if (i == 3)
+            row->ok = strcmp(field, "ok") == 0;
+        else if (i == 4)
+            snprintf(row->format, sizeof row->format, "%.15s", field);
+        else if (i == 11)
+            snprintf(row->hash, sizeof row->hash, "%.64s", field);
+        if (!more)
+            return;
+    }
+}
+
+static manifest_row *load_manifest(const char *path, size_t *n)
+{
+    unsigned char *text;
+    size_t size;
+    assert_int_equal(vt_file_read(path, 1u << 20, &text, &size, NULL), VT_OK);
+    manifest_row *rows = vt_xcalloc(400, sizeof *rows);
+    char *at = (char *)text;
+    *n = 0;
+    parse_row(&at, &rows[0]);
+    while (*at && *n < 400)
+        parse_row(&at, &rows[(*n)++]);
+    free(text);
+    return rows;
+}
+
+/* Whether the decoder does what the manifest asks for. */
+static bool agrees(const manifest_row *row, const unsigned char *data, size_t size, char *said, size_t said_size)
+{
+    static vt_image im;
+    vt_err err = {0};
+    char hex[VT_HASH_HEX] = "";
+    bool ours = strcmp(row->format, "JPEG") == 0 || strcmp(row->format, "PNG") == 0 || strcmp(row->format, "MPO") == 0;
+    vt_status status = vt_image_decode(&im, data, size, row->file, &err);
+    if (status == VT_OK)
+        vt_hash_bytes(im.pixels, (size_t)(im.width * im.height * 3), hex);
+    else
+        assert_non_null(strstr(err.msg, row->file));
+    snprintf(said, said_size, "%s", status == VT_OK ? hex : err.msg);
+    vt_image_release(&im);
+    if (ours && row->ok)
+        return status == VT_OK && strcmp(hex, row->hash) == 0;
+    return status != VT_OK;
+}
+
+/* Breaks when a decoder gives other pixels than Pillow, accepts a broken file or refuses a good one. */
+static void test_hard_images(void **state)
+{
+    const char *path = fx_real("hard-images.manifest.csv");
+    if (!path)
+        skip();
+    size_t n, met = 0, parted = 0;
+    manifest_row *rows = load_manifest(path, &n);
+    path = fx_real("hard-images.tar");
+    assert_non_null(path);
+    struct stat st;
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(fstat(fd, &st), 0);
+    vt_tar tar;
+    vt_tar_init(&tar, fd, path, (int64_t)st.st_size);
+    for (;;) {
+        vt_tar_member m;
+        bool end;
+        char said[1024];
+        assert_int_equal(vt_tar_next(&tar, &m, &end, NULL), VT_OK);
+        if (end)
+            break;
+        const manifest_row *row = NULL;
+        for (size_t i = 0; i < n && !row; i++)
+            row = strcmp(rows[i].file, vt_path_base(m.name)) == 0 ? &rows[i] : NULL;
+        assert_non_null(row);
+        if (strstr(row->file, "bomb_10000"))
+            continue; /* 100 megapixels: seconds under sanitizers */
+        unsigned char *data = malloc((size_t)m.size + (m.size == 0)); /* exact, so that a sanitizer sees reads beyond */
+        assert_int_equal(vt_file_read_at(fd, path, m.offset, data, (size_t)m.size, NULL), VT_OK);
+        bool same = agrees(row, data, (size_t)m.size, said, sizeof said);
+        if (same == known_difference(row->file))
+            fail_msg("%s: %s, but %s", row->file, same ? "agrees with Pillow" : said,
+                     same ? "is listed as different" : row->ok ? row->hash : "Pillow refuses it");
+        parted += !same;
+        met++;
+        free(data);
+    }
+    assert_int_equal(parted, VT_COUNT_OF(differences));
+    assert_int_equal(met, n - 1);
+    vt_tar_release(&tar);
+    close(fd);
+    free(rows);
+}
+
+/* Breaks when the PNG that is written is not read back as the same pixels. */
+static void test_png_round_trip(void **state)
+{
+    vt_image in = {0}, out = {0};
+    size_t size;
+    for (uint32_t k = 0; k < 4; k++) {
+        int64_t width = 1 + 13 * k, height = 1 + 7 * k, w, h;
+        fx_image(&in, width, height, k);
+        unsigned char *png = fx_png(width, height, k, &size);
+        assert_int_equal(vt_image_decode(&out, png, size, "x.png", NULL), VT_OK);
+        assert_int_equal(vt_image_probe(png, size, "x.png", &w, &h, NULL), VT_OK);
+        assert_true(w == width && h == height && out.width == width && out.height == height);
+        assert_memory_equal(in.pixels, out.pixels, (size_t)(width * height * 3));
+        free(png);
+    }
+    vt_image_release(&in);
+    vt_image_release(&out);
+}
+
+/* Breaks when a file that was cut anywhere decodes as if it were whole, or ends in no sentence. */
+static void test_every_cut_is_an_error(void **state)
+{
+    vt_image im = {0};
+    for (int kind = 0; kind < 3; kind++) {
+        size_t size;
+        unsigned char *data = kind == 0 ? fx_png(40, 30, 1, &size) : fx_jpeg(40, 30, 1, kind == 2, &size);
+        /* the IEND chunk and the end marker are not needed for pixels; baseline JPEG may look ahead a few bytes */
+        size_t needed = size - (kind == 0 ? 16 : kind == 1 ? 12 : 2);
+        assert_int_equal(vt_image_decode(&im, data, size, "x", NULL), VT_OK);
+        for (size_t cut = 0; cut < needed; cut++) {
+            vt_err err = {0};
+            unsigned char *part = malloc(cut + (cut == 0));
+            memcpy(part, data, cut);
+            if (vt_image_decode(&im, part, cut, "x", &err) == VT_OK)
+                fail_msg("kind %d cut to %zu of %zu bytes decodes", kind, cut, size);
+            assert_true(strncmp(err.msg, "x: ", 3) == 0 && strlen(err.msg) > 10);
+            free(part);
+        }
+        free(data);
+    }
+    vt_image_release(&im);
+}
+
+/* Breaks when an image above the limits is decoded or takes memory. */
+static void test_limits(void **state)
+{
+    vt_image im = {0};
+    vt_err err = {0};
+    size_t size;
+    unsigned char *data = fx_jpeg(16, 16, 0, false, &size);
+    size_t sof = 0;
+    for (size_t i = 0; i + 9 < size && !sof; i++)
+        sof = data[i] == 0xff && data[i + 1] == 0xc0 ? i : 0;
+    memset(data + sof + 5, 0xfd, 4); /* height and width: 65021 x 65021 */
+    assert_int_equal(vt_image_decode(&im, data, size, "big.jpg", &err), VT_EFORMAT);
+    assert_non_null(strstr(err.msg, "65021 x 65021"));
+    assert_null(im.pixels);
+    free(data);
+    assert_int_equal(vt_image_resize_buffer(&im, VT_MAX_SIDE + 1, 1, &err), VT_EFORMAT);
+    assert_int_equal(vt_image_resize_buffer(&im, 0, 1, &err), VT_EFORMAT);
+    assert_int_equal(vt_image_resize_buffer(&im, INT64_MAX, INT64_MAX, &err), VT_EFORMAT);
+    assert_int_equal(vt_image_resize_buffer(&im, 20000, 20000, &err), VT_EFORMAT);
+}
+
+/* Breaks when a progressive file may ask for any number of passes over its image (a decoder that hangs). */
+static void test_too_many_scans(void **state)
+{
+    size_t size, scan = 0;
+    vt_image im = {0};
+    vt_err err = {0};
+    unsigned char *data = fx_jpeg(64, 64, 0, true, &size);
+    for (size_t i = 2; i + 1 < size; i++)
+        scan = data[i] == 0xff && data[i + 1] == 0xda ? i : scan; /* the last scan */
+    vt_text file = {0};
+    vt_text_addn(&file, (const char *)data, size - 2);
+    for (int k = 0; k < 1500; k++)
+        vt_text_addn(&file, (const char *)data + scan, size - 2 - scan);
+    vt_text_addn(&file, "\xff\xd9", 2);
+    assert_int_equal(vt_image_decode(&im, file.s, file.len, "scans.jpg", &err), VT_EFORMAT);
+    assert_non_null(strstr(err.msg, "scans"));
+    vt_text_release(&file);
+    vt_image_release(&im);
+    free(data);
+}
+
+/* Breaks when other formats are taken for damage, or named wrongly. */
+static void test_other_formats(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+        vt_status code;
+        const char *word;
+    } cases[] = {
+        {"GIF89a......", 12, VT_EUNSUPPORTED, "GIF"},      {"RIFF....WEBPVP8 ", 16, VT_EUNSUPPORTED, "WebP"},
+        {"BM..........", 12, VT_EUNSUPPORTED, "BMP"},      {"<html></html>", 13, VT_EUNSUPPORTED, "HTML"},
+        {"....ftypavif", 12, VT_EUNSUPPORTED, "AVIF"},     {"", 0, VT_EFORMAT, "empty"},
+        {"hello world!", 12, VT_EFORMAT, "neither"},       {"\xff\xd8\xff", 3, VT_EFORMAT, "truncated"},
+        {"\x89PNG\r\n\x1a\n", 8, VT_EFORMAT, "truncated"},
+    };
+    vt_image im = {0};
+    for (size_t i = 0; i < VT_COUNT_OF(cases); i++) {
+        vt_err err = {0};
+        int64_t w, h;
+        assert_int_equal(vt_image_decode(&im, cases[i].bytes, cases[i].size, "f", &err), cases[i].code);
+        if (!strstr(err.msg, cases[i].word))
+            fail_msg("'%s' is not in: %s", cases[i].word, err.msg);
+        assert_int_equal(vt_image_probe(cases[i].bytes, cases[i].size, "f", &w, &h, NULL), cases[i].code);
+    }
+    vt_image_release(&im);
+}
+
+/* Breaks (under sanitizers) when a damaged file makes a decoder read or write out of bounds. */
+static void test_damaged_files(void **state)
+{
+    vt_image im = {0};
+    vt_rng r = vt_rng_at(7, VT_STREAM_TEST, 1, 0);
+    for (int kind = 0; kind < 3; kind++) {
+        size_t size;
+        unsigned char *data = kind == 0 ? fx_png(33, 21, 3, &size) : fx_jpeg(33, 21, 3, kind == 2, &size);
+        for (int round = 0; round < 300; round++) {
+            unsigned char *copy = malloc(size);
+            memcpy(copy, data, size);
+            int changes = 1 + (int)vt_rng_below(&r, 6);
+            for (int k = 0; k < changes; k++)
+                copy[vt_rng_below(&r, (uint32_t)(round % 2 ? size : size < 700 ? size : 700))] = (uint8_t)vt_rng_u32(&r);
+            vt_err err = {0};
+            if (vt_image_decode(&im, copy, size, "damaged", &err) != VT_OK)
+                assert_true(strlen(err.msg) > 10);
+            free(copy);
+        }
+        free(data);
+    }
+    vt_image_release(&im);
+}
+
+static int clean(void **state)
+{
+    fx_remove_dir();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hard_images),     cmocka_unit_test(test_png_round_trip),
+        cmocka_unit_test(test_every_cut_is_an_error), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_too_many_scans),  cmocka_unit_test(test_other_formats),
+        cmocka_unit_test(test_damaged_files),
+    };
+    return cmocka_run_group_tests(tests, NULL, clean);
+}

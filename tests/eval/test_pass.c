@@ -1,0 +1,285 @@
+/* A pass over a source and the classification on top of it, against images put through the model one by one. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "eval/classify.h"
+#include "stage.h"
+
+#define COUNT   13
+#define CLASSES 7
+#define SPEC    "synthetic:shapes?classes=7&size=10&count=13&seed=3"
+
+static const int64_t sizes[] = {1, 2, 3, 5, 13, 20};
+
+/* What a receiver saw, against what it should see. */
+typedef struct {
+    const stage *stage;
+    const int64_t *picks;
+    const float *features, *logits; /* of every sample */
+    int64_t next, total;
+    int64_t stop_at; /* position at which to fail; -1: never */
+} witness;
+
+static vt_status watch(void *context, const vt_eval_rows *rows, vt_err *err)
+{
+    witness *w = context;
+    int64_t most = w->stage->rig.model.samples, left = w->total - w->next;
+    assert_int_equal(rows->position, w->next);
+    assert_int_equal(rows->count, left < most ? left : most);
+    if (w->stop_at >= 0 && w->next >= w->stop_at)
+        return vt_fail(err, VT_EIO, "no more");
+    for (int64_t i = 0; i < rows->count; i++) {
+        int64_t sample = w->picks ? w->picks[w->next + i] : w->next + i;
+        assert_int_equal(rows->labels[i], vt_source_label(w->stage->source, sample));
+        assert_memory_equal(rows->features + i * STAGE_WIDTH, w->features + sample * STAGE_WIDTH,
+                            STAGE_WIDTH * sizeof(float));
+        assert_memory_equal(rows->logits + i * CLASSES, w->logits + sample * CLASSES, CLASSES * sizeof(float));
+    }
+    w->next += rows->count;
+    return VT_OK;
+}
+
+/* Breaks when a sample is left out, comes twice or out of order, or when its results depend on its micro-batch or on
+ * the loader's workers; and when a pass takes other memory than the plan counted. */
+static void test_order(void **state)
+{
+    for (size_t i = 0; i < VT_COUNT_OF(sizes); i++)
+        for (int workers = 1; workers <= 3; workers += 2) {
+            stage s;
+            float *features, *logits;
+            stage_open(&s, SPEC, CLASSES, sizes[i], 2);
+            stage_direct(&s, &features, &logits);
+            witness w = {.stage = &s, .features = features, .logits = logits, .total = COUNT, .stop_at = -1};
+            s.pass.workers = workers;
+            assert_int_equal(vt_eval_run(&s.pass, watch, &w, NULL), VT_OK);
+            assert_int_equal(w.next, COUNT);
+            assert_true(s.memory.high == s.memory.size);
+            free(features);
+            free(logits);
+            stage_close(&s);
+        }
+}
+
+/* Breaks when picks come in another order than given, or a pick may not come twice. */
+static void test_picks(void **state)
+{
+    static const int64_t picks[] = {12, 0, 7, 7, 3};
+    stage s;
+    float *features, *logits;
+    stage_open(&s, SPEC, CLASSES, 2, 1);
+    stage_direct(&s, &features, &logits);
+    witness w = {.stage = &s, .picks = picks, .features = features, .logits = logits, .total = 5, .stop_at = -1};
+    s.pass.picks = picks;
+    s.pass.n_picks = 5;
+    s.pass.workers = 2;
+    assert_int_equal(vt_eval_run(&s.pass, watch, &w, NULL), VT_OK);
+    assert_int_equal(w.next, 5);
+    w.next = w.total = s.pass.n_picks = 0;
+    assert_int_equal(vt_eval_run(&s.pass, watch, &w, NULL), VT_OK);
+    free(features);
+    free(logits);
+    stage_close(&s);
+}
+
+static int asked;
+
+static int stop_at_third(void)
+{
+    return ++asked >= 3;
+}
+
+static void note_progress(void *context, int64_t done, int64_t total)
+{
+    assert_true(done <= total && total == COUNT);
+    *(int64_t *)context = done;
+}
+
+/* Breaks when a signal does not end a pass between two micro-batches, when an ended pass keeps its memory or its
+ * workers, or when progress is not told. stage_close asserts that memory was given back. */
+static void test_ends_early(void **state)
+{
+    stage s;
+    float *features, *logits;
+    vt_err err = {0};
+    int64_t done = 0;
+    stage_open(&s, SPEC, CLASSES, 4, 1);
+    stage_direct(&s, &features, &logits);
+    witness w = {.stage = &s, .features = features, .logits = logits, .total = COUNT, .stop_at = -1};
+    asked = 0;
+    s.pass.stop = stop_at_third;
+    s.pass.progress = note_progress;
+    s.pass.progress_context = &done;
+    assert_int_equal(vt_eval_run(&s.pass, watch, &w, &err), VT_ESTOPPED);
+    assert_int_equal(w.next, 8);
+    assert_int_equal(done, 8);
+    assert_non_null(strstr(err.msg, "8 of 13"));
+
+    s.pass.stop = NULL;
+    w.next = 0;
+    w.stop_at = 5;
+    assert_int_equal(vt_eval_run(&s.pass, watch, &w, &err), VT_EIO);
+    assert_int_equal(w.next, 8);
+    free(features);
+    free(logits);
+    stage_close(&s);
+}
+
+/* Breaks when an evaluation runs with random preprocessing, or on images of another size than the model's. */
+static void test_preprocessing_refused(void **state)
+{
+    static const struct {
+        const char *list, *message;
+    } cases[] = {{"[resize(8), flip]", "random"}, {"[resize(12)]", "8"}};
+    for (size_t i = 0; i < VT_COUNT_OF(cases); i++) {
+        stage s;
+        vt_err err = {0};
+        witness w = {.stage = &s};
+        stage_open(&s, SPEC, CLASSES, 4, 1);
+        assert_int_equal(vt_preprocess_parse(&s.preprocess, cases[i].list, NULL), VT_OK);
+        assert_int_equal(vt_eval_run(&s.pass, watch, &w, &err), VT_EINVAL);
+        assert_non_null(strstr(err.msg, cases[i].message));
+        stage_close(&s);
+    }
+}
+
+/* The place of class `label` when all classes are sorted by logit, equal ones by number. */
+static int64_t place_of(const float *logits, int64_t label)
+{
+    int64_t order[CLASSES];
+    for (int64_t c = 0; c < CLASSES; c++) {
+        int64_t at = c;
+        for (; at > 0 && logits[order[at - 1]] < logits[c]; at--)
+            order[at] = order[at - 1];
+        order[at] = c;
+    }
+    for (int64_t at = 0; at < CLASSES; at++)
+        if (order[at] == label)
+            return at;
+    return CLASSES;
+}
+
+static double loss_of(const float *logits, int64_t label)
+{
+    double sum = 0;
+    for (int64_t c = 0; c < CLASSES; c++)
+        sum += log1p(exp(c == label ? -(double)logits[c] : (double)logits[c]));
+    return sum;
+}
+
+/* Counts of the classification of logits under a map of labels. */
+static vt_classification count_directly(const stage *s, const float *logits, const int32_t *map)
+{
+    vt_classification k = {.count = COUNT, .classes = CLASSES};
+    k.class_count = calloc(CLASSES, sizeof *k.class_count);
+    k.class_right = calloc(CLASSES, sizeof *k.class_right);
+    for (int64_t i = 0; i < COUNT; i++) {
+        int64_t label = vt_source_label(s->source, i);
+        label = map ? map[label] : label;
+        int64_t place = place_of(logits + i * CLASSES, label);
+        k.right1 += place == 0;
+        k.right5 += place < 5;
+        k.class_count[label]++;
+        k.class_right[label] += place == 0;
+        k.loss += loss_of(logits + i * CLASSES, label) / COUNT;
+    }
+    return k;
+}
+
+static void check_same_counts(const vt_classification *a, const vt_classification *b)
+{
+    assert_int_equal(a->count, b->count);
+    assert_int_equal(a->classes, b->classes);
+    assert_int_equal(a->right1, b->right1);
+    assert_int_equal(a->right5, b->right5);
+    assert_memory_equal(a->class_count, b->class_count, CLASSES * sizeof(int64_t));
+    assert_memory_equal(a->class_right, b->class_right, CLASSES * sizeof(int64_t));
+}
+
+/* Breaks when counts or loss are not those of the images one by one, depend on the micro-batch, or miss the label map.
+ */
+static void test_classify(void **state)
+{
+    static const int32_t map[CLASSES] = {3, 1, 0, 6, 5, 4, 2};
+    int64_t met = 0;
+    for (int mapped = 0; mapped < 2; mapped++) {
+        double loss = 0;
+        for (size_t i = 0; i < VT_COUNT_OF(sizes); i++) {
+            stage s;
+            float *features, *logits;
+            vt_classification c = {0};
+            stage_open(&s, SPEC, CLASSES, sizes[i], 1);
+            stage_direct(&s, &features, &logits);
+            vt_classification known = count_directly(&s, logits, mapped ? map : NULL);
+            s.pass.label_map = mapped ? map : NULL;
+            assert_int_equal(vt_classify(&s.pass, &c, NULL), VT_OK);
+            check_same_counts(&c, &known);
+            assert_true(fabs(c.loss - known.loss) < 1e-6 * known.loss);
+            assert_true(i == 0 || c.loss == loss);
+            loss = c.loss;
+            met += c.right1 > 0 && c.right1 < c.right5 && c.right5 < COUNT;
+            vt_classification_release(&c);
+            vt_classification_release(&known);
+            free(features);
+            free(logits);
+            stage_close(&s);
+        }
+    }
+    assert_true(met > 0); /* else the counts would show little */
+}
+
+/* Breaks when a model that diverged, a model without classifier or another number of classes gives a figure instead of
+ * a sentence. */
+static void test_classify_refused(void **state)
+{
+    stage s;
+    vt_err err = {0};
+    vt_classification c = {0};
+    stage_open(&s, SPEC, CLASSES, 4, 1);
+    stage_spoil(&s);
+    assert_int_equal(vt_classify(&s.pass, &c, &err), VT_EDIVERGED);
+    assert_non_null(strstr(err.msg, "shapes[0]"));
+    vt_classification_release(&c);
+    stage_close(&s);
+    stage_open(&s, SPEC, CLASSES + 2, 4, 1);
+    assert_int_equal(vt_classify(&s.pass, &c, &err), VT_EINVAL);
+    assert_non_null(strstr(err.msg, "7 classes; the model has 9"));
+    vt_classification_release(&c);
+    stage_close(&s);
+    stage_open(&s, SPEC, 0, 4, 1);
+    assert_int_equal(vt_classify(&s.pass, &c, &err), VT_EINVAL);
+    assert_non_null(strstr(err.msg, "few-shot"));
+    vt_classification_release(&c);
+    stage_close(&s);
+}
+
+/* Breaks when equal logits do not go to the smaller class, or a not-a-number comes before a number. */
+static void test_top_k(void **state)
+{
+    const float logits[8] = {1, 3, 3, NAN, 2, 3, -INFINITY, 2};
+    static const int64_t sorted[8] = {1, 2, 5, 4, 7, 0, 6, 3};
+    for (int k = 1; k <= 8; k++) {
+        int64_t best[9];
+        best[k] = -7;
+        vt_top_k(logits, 8, k, best);
+        assert_memory_equal(best, sorted, (size_t)k * sizeof *best);
+        assert_int_equal(best[k], -7);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order),      cmocka_unit_test(test_picks),
+        cmocka_unit_test(test_ends_early), cmocka_unit_test(test_preprocessing_refused),
+        cmocka_unit_test(test_classify),   cmocka_unit_test(test_classify_refused),
+        cmocka_unit_test(test_top_k),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,93 @@
+/* Prints what every operation computes, as one line "ISA OPERATION SHA-256" each: two builds of vitro (another
+ * compiler, or for `portable` another architecture) agree to the bit when these lines do.
+ *
+ *   hash_ops [ISA...]     all that this processor has when none is named
+ *
+ * The cases are those of the checker (check.h) for a fixed seed. A NaN counts as a NaN, whatever its sign and payload:
+ * the order of operands, which compilers may swap, decides those. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/text.h"
+#include "check.h"
+#include "kernels/backend.h"
+
+#define SEED     1
+#define CASES    24
+#define MAX_WORK 1e6
+
+static const check_op *const tables[] = {check_products, check_rows};
+
+static void make_nans_equal(const check_buffer *b)
+{
+    if (b->type == CHECK_F32) {
+        float *x = (float *)(void *)b->data;
+        for (int64_t i = 0; i < b->count; i++)
+            if (x[i] != x[i])
+                memset(&x[i], 0xff, sizeof x[i]);
+    } else if (b->type == CHECK_F64) {
+        double *x = (double *)(void *)b->data;
+        for (int64_t i = 0; i < b->count; i++)
+            if (x[i] != x[i])
+                memset(&x[i], 0xff, sizeof x[i]);
+    }
+}
+
+static void hash_case(const check_op *op, const vt_isa *isa, vt_pool *pool, uint32_t index, vt_hasher *hasher)
+{
+    check_case c;
+    check_case_make(&c, op, SEED, index, MAX_WORK, false);
+    vt_exec ex = {.pool = pool};
+    ex.scratch_bytes = (isa->scratch_bytes(&c.limits) + VT_ARENA_ALIGN - 1) / VT_ARENA_ALIGN * VT_ARENA_ALIGN;
+    ex.scratch = check_slot(0, ex.scratch_bytes, true);
+    vt_ops ops;
+    isa->fill(&ops);
+    check_case_reset(&c);
+    op->call(&ops, &ex, &c);
+    for (int i = 0; i < c.n_buffers; i++) {
+        const check_buffer *b = &c.buffers[i];
+        if (!b->bound)
+            continue;
+        make_nans_equal(b);
+        vt_hasher_add(hasher, b->data, check_buffer_bytes(b));
+    }
+    check_case_release(&c);
+}
+
+static void hash_isa(const vt_isa *isa, vt_pool *pool)
+{
+    for (size_t t = 0; t < VT_COUNT_OF(tables); t++)
+        for (const check_op *op = tables[t]; op->name; op++) {
+            vt_hasher *hasher = vt_hasher_new();
+            for (uint32_t i = 0; i < CASES; i++)
+                hash_case(op, isa, pool, i, hasher);
+            char hex[VT_HASH_HEX];
+            vt_hasher_finish(hasher, hex);
+            printf("%-8s %-16s %s\n", isa->name, op->name, hex);
+        }
+}
+
+int main(int argc, char **argv)
+{
+    vt_err err = {0};
+    vt_pool *pool;
+    if (vt_pool_new(&pool, 1, &err) != VT_OK) {
+        fprintf(stderr, "hash_ops: %s\n", err.msg);
+        return 2;
+    }
+    for (int i = 0; i < vt_n_isas && argc == 1; i++)
+        if (vt_isas[i].usable())
+            hash_isa(&vt_isas[i], pool);
+    for (int i = 1; i < argc; i++) {
+        const vt_isa *isa;
+        if (vt_isa_pick(argv[i], &isa, &err) != VT_OK) {
+            fprintf(stderr, "hash_ops: %s\n", err.msg);
+            return 2;
+        }
+        hash_isa(isa, pool);
+    }
+    vt_pool_free(pool);
+    return 0;
+}

@@ -1,0 +1,389 @@
+/* What makes results independent of how a batch is cut up, for every implementation that this processor runs:
+ *
+ * - a row or sample of a result has the same bits alone and among others (so evaluation may use any batch, and a
+ * process may hold any part of a micro-batch);
+ * - a sum over samples is the balanced tree over its slices' partials, each of which is what a call on that slice's
+ *   samples alone gives (so processes may own slices), and accumulating is one addition to what was there. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/philox.h"
+#include "base/text.h"
+#include "kernels/backend.h"
+
+/* B samples of N tokens; widths IN and OUT = HEADS * K. */
+typedef struct {
+    int64_t B, N, in, out, heads, K;
+} shape;
+
+static const shape shapes[] = {
+    {1, 1, 1, 1, 1, 1},      {3, 5, 37, 19, 1, 19},  {11, 17, 100, 72, 3, 24},
+    {16, 9, 64, 192, 3, 64}, {9, 50, 65, 32, 2, 16},
+};
+
+enum { A, W, V, U, Y, Z, DY, DX, R1, R2, N_TENSORS };
+
+static vt_pool *pool;
+static vt_ops ops;
+static vt_exec ex;
+static const vt_isa *isa;
+static float *whole[N_TENSORS], *part[N_TENSORS];
+
+static void *setup_exec(const vt_isa *of, const shape *s)
+{
+    const vt_limits limits = {.tokens = s->N, .head_width = s->K, .width = 3 * (s->in + s->out), .slices = 8};
+    isa = of;
+    isa->fill(&ops);
+    ex = (vt_exec){.pool = pool, .scratch_bytes = (isa->scratch_bytes(&limits) + 63) / 64 * 64};
+    const size_t bytes = 3 * ex.scratch_bytes + 64;
+    ex.scratch = aligned_alloc(64, bytes);
+    memset(ex.scratch, 0xff, bytes);
+    return ex.scratch;
+}
+
+static void fill(float *x, int64_t n, uint32_t use)
+{
+    vt_rng rng = vt_rng_at(5, VT_STREAM_TEST, 0, use);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = 2 * vt_rng_uniform(&rng) - 1;
+}
+
+static void same(const char *what, const float *x, const float *y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (memcmp(&x[i], &y[i], sizeof *x) != 0)
+            fail_msg("%s, %s: element %lld of %lld is %.9g in one call and %.9g in several", isa->name, what,
+                     (long long)i, (long long)n, (double)x[i], (double)y[i]);
+}
+
+/* Calls test for every implementation and shape. */
+static void for_all(void (*test)(const shape *s), int with_ref)
+{
+    for (int k = 0; k < vt_n_isas; k++) {
+        if (!vt_isas[k].usable() || (!with_ref && strcmp(vt_isas[k].name, "ref") == 0))
+            continue;
+        for (size_t i = 0; i < VT_COUNT_OF(shapes); i++) {
+            const shape *s = &shapes[i];
+            void *scratch = setup_exec(&vt_isas[k], s);
+            for (int t = 0; t < N_TENSORS; t++) {
+                const int64_t n = s->B * s->N * 3 * (s->in + s->out) + s->in * s->out;
+                whole[t] = vt_xcalloc((size_t)n, sizeof(float));
+                part[t] = vt_xcalloc((size_t)n, sizeof(float));
+                fill(whole[t], n, (uint32_t)t);
+            }
+            test(s);
+            for (int t = 0; t < N_TENSORS; t++) {
+                free(whole[t]);
+                free(part[t]);
+            }
+            free(scratch);
+        }
+    }
+}
+
+static void linear_by_row(const shape *s)
+{
+    const int64_t rows = s->B * s->N;
+    vt_linear_fwd_args f = {.rows = rows,
+                            .in = s->in,
+                            .out = s->out,
+                            .x = whole[A],
+                            .w = whole[W],
+                            .bias = whole[V],
+                            .act = VT_ACT_GELU_TANH,
+                            .pre = whole[Z],
+                            .residual = whole[U],
+                            .residual_rows = rows,
+                            .y = whole[Y]};
+    vt_linear_dx_args d = {
+        .rows = rows, .in = s->in, .out = s->out, .dy = whole[DY], .w = whole[W], .pre = whole[A], .dx = whole[DX]};
+    ops.linear_fwd(&ex, &f);
+    ops.linear_dx(&ex, &d);
+    f.rows = d.rows = f.residual_rows = 1;
+    for (int64_t r = 0; r < rows; r++) {
+        f.x = d.pre = whole[A] + r * s->in;
+        f.residual = whole[U] + r * s->out, f.pre = part[Z] + r * s->out, f.y = part[Y] + r * s->out;
+        d.dy = whole[DY] + r * s->out, d.dx = part[DX] + r * s->in;
+        ops.linear_fwd(&ex, &f);
+        ops.linear_dx(&ex, &d);
+    }
+    same("linear_fwd pre", whole[Z], part[Z], rows * s->out);
+    same("linear_fwd y", whole[Y], part[Y], rows * s->out);
+    same("linear_dx dx", whole[DX], part[DX], rows * s->in);
+}
+
+/* Breaks when rows at the end of a matrix are summed in another order than the others. */
+static void test_linear(void **state)
+{
+    (void)state;
+    for_all(linear_by_row, 1);
+}
+
+static void attention_by_sample(const shape *s)
+{
+    const int64_t D = s->heads * s->K, stride = 3 * D, N = s->N;
+    float *qkv = whole[A];
+    vt_attention_fwd_args f = {.samples = s->B,
+                               .heads = s->heads,
+                               .head_width = s->K,
+                               .q_tokens = N,
+                               .kv_tokens = N,
+                               .q = qkv,
+                               .k = qkv + D,
+                               .v = qkv + 2 * D,
+                               .q_sample_stride = N * stride,
+                               .q_row_stride = stride,
+                               .kv_sample_stride = N * stride,
+                               .kv_row_stride = stride,
+                               .y = whole[Y],
+                               .lse = whole[R1]};
+    ops.attention_fwd(&ex, &f);
+    vt_attention_bwd_args d = {.samples = s->B,
+                               .heads = s->heads,
+                               .head_width = s->K,
+                               .q_tokens = N,
+                               .kv_tokens = N,
+                               .q = qkv,
+                               .k = qkv + D,
+                               .v = qkv + 2 * D,
+                               .q_sample_stride = N * stride,
+                               .q_row_stride = stride,
+                               .kv_sample_stride = N * stride,
+                               .kv_row_stride = stride,
+                               .y = whole[Y],
+                               .lse = whole[R1],
+                               .dy = whole[DY],
+                               .dq = whole[DX],
+                               .dk = whole[DX] + D,
+                               .dv = whole[DX] + 2 * D,
+                               .dq_row_stride = stride,
+                               .dkv_row_stride = stride};
+    ops.attention_bwd(&ex, &d);
+    f.samples = d.samples = 1;
+    for (int64_t b = 0; b < s->B; b++) {
+        f.q = d.q = qkv + b * N * stride, f.k = d.k = f.q + D, f.v = d.v = f.q + 2 * D;
+        f.y = part[Y] + b * N * D, f.lse = part[R1] + b * s->heads * N;
+        d.y = f.y, d.lse = f.lse, d.dy = whole[DY] + b * N * D;
+        d.dq = part[DX] + b * N * stride, d.dk = d.dq + D, d.dv = d.dq + 2 * D;
+        ops.attention_fwd(&ex, &f);
+        ops.attention_bwd(&ex, &d);
+    }
+    same("attention_fwd y", whole[Y], part[Y], s->B * N * D);
+    same("attention_fwd lse", whole[R1], part[R1], s->B * s->heads * N);
+    same("attention_bwd dqkv", whole[DX], part[DX], s->B * N * stride);
+}
+
+/* Breaks when a head's sums depend on its neighbours in the call. */
+static void test_attention(void **state)
+{
+    (void)state;
+    for_all(attention_by_sample, 1);
+}
+
+static void rows_by_sample(const shape *s)
+{
+    const int64_t rows = s->B * s->N, C = s->in;
+    vt_layernorm_fwd_args f = {.rows = rows,
+                               .cols = C,
+                               .x = whole[A],
+                               .gamma = whole[W],
+                               .beta = whole[V],
+                               .eps = 1e-6f,
+                               .mean = whole[R1],
+                               .rstd = whole[R2],
+                               .y = whole[Y]};
+    ops.layernorm_fwd(&ex, &f);
+    vt_layernorm_bwd_args d = {.samples = s->B,
+                               .tokens = s->N,
+                               .cols = C,
+                               .x = whole[A],
+                               .gamma = whole[W],
+                               .mean = whole[R1],
+                               .rstd = whole[R2],
+                               .dy = whole[DY],
+                               .dresidual = whole[U],
+                               .slices = 8,
+                               .dx = whole[DX],
+                               .dgamma = part[V],
+                               .dbeta = part[U]};
+    ops.layernorm_bwd(&ex, &d);
+    vt_mean_tokens_fwd_args m = {.samples = s->B, .tokens = s->N, .cols = C, .x = whole[A], .y = whole[Z]};
+    ops.mean_tokens_fwd(&ex, &m);
+    f.rows = s->N, d.samples = m.samples = 1;
+    for (int64_t b = 0; b < s->B; b++) {
+        const int64_t at = b * s->N * C;
+        f.x = d.x = m.x = whole[A] + at;
+        f.y = part[Y] + at, f.mean = part[R1] + b * s->N, f.rstd = part[R2] + b * s->N;
+        d.dy = whole[DY] + at, d.dresidual = whole[U] + at, d.dx = part[DX] + at, d.mean = f.mean, d.rstd = f.rstd;
+        m.y = part[Z] + b * C;
+        ops.layernorm_fwd(&ex, &f);
+        ops.layernorm_bwd(&ex, &d);
+        ops.mean_tokens_fwd(&ex, &m);
+    }
+    same("layernorm_fwd y", whole[Y], part[Y], rows * C);
+    same("layernorm_fwd rstd", whole[R2], part[R2], rows);
+    same("layernorm_bwd dx", whole[DX], part[DX], rows * C);
+    same("mean_tokens_fwd y", whole[Z], part[Z], s->B * C);
+}
+
+/* Breaks when statistics of a row depend on where the row stands. */
+static void test_rows(void **state)
+{
+    (void)state;
+    for_all(rows_by_sample, 1);
+}
+
+static void loss_by_sample(const shape *s)
+{
+    int32_t *labels = vt_xcalloc((size_t)s->B, sizeof *labels);
+    for (int64_t b = 0; b < s->B; b++)
+        labels[b] = (int32_t)(b % s->in);
+    vt_sigmoid_xent_args x = {.samples = s->B,
+                              .classes = s->in,
+                              .logits = whole[A],
+                              .labels = labels,
+                              .weight = 0.125f,
+                              .loss = whole[Y],
+                              .dlogits = whole[DX]};
+    ops.sigmoid_xent(&ex, &x);
+    x.samples = 1;
+    for (int64_t b = 0; b < s->B; b++) {
+        x.logits = whole[A] + b * s->in, x.labels = labels + b;
+        x.loss = part[Y] + b, x.dlogits = part[DX] + b * s->in;
+        ops.sigmoid_xent(&ex, &x);
+    }
+    same("sigmoid_xent loss", whole[Y], part[Y], s->B);
+    same("sigmoid_xent dlogits", whole[DX], part[DX], s->B * s->in);
+    free(labels);
+}
+
+/* Breaks when a sample's loss depends on the others. */
+static void test_loss(void **state)
+{
+    (void)state;
+    for_all(loss_by_sample, 1);
+}
+
+/* The three sums over samples [first, first + samples) with `slices` slices, into to[Y] (dw), to[Z] (dbias), to[R1]
+ * (dgamma), to[R2] (dbeta), to[V] (sum_samples). */
+static void sums(const shape *s, int64_t first, int64_t samples, int slices, int accumulate, float *const *to)
+{
+    const int64_t row = first * s->N;
+    ops.linear_dw(&ex, &(vt_linear_dw_args){.samples = samples,
+                                            .tokens = s->N,
+                                            .in = s->in,
+                                            .out = s->out,
+                                            .dy = whole[DY] + row * s->out,
+                                            .x = whole[A] + row * s->in,
+                                            .slices = slices,
+                                            .accumulate = accumulate,
+                                            .dw = to[Y],
+                                            .dbias = to[Z]});
+    ops.layernorm_bwd(&ex, &(vt_layernorm_bwd_args){.samples = samples,
+                                                    .tokens = s->N,
+                                                    .cols = s->in,
+                                                    .x = whole[A] + row * s->in,
+                                                    .gamma = whole[W],
+                                                    .mean = whole[U] + row,
+                                                    .rstd = whole[DX] + row,
+                                                    .dy = whole[DY] + row * s->in,
+                                                    .slices = slices,
+                                                    .accumulate = accumulate,
+                                                    .dx = part[DX] + row * s->in,
+                                                    .dgamma = to[R1],
+                                                    .dbeta = to[R2]});
+    ops.sum_samples(&ex, &(vt_sum_samples_args){.samples = samples,
+                                                .cols = s->N * s->in,
+                                                .x = whole[A] + row * s->in,
+                                                .slices = slices,
+                                                .accumulate = accumulate,
+                                                .y = to[V]});
+}
+
+static const struct {
+    int tensor;
+    const char *name;
+} results[] = {{Y, "linear_dw dw"},
+               {Z, "linear_dw dbias"},
+               {R1, "layernorm_bwd dgamma"},
+               {R2, "layernorm_bwd dbeta"},
+               {V, "sum_samples y"}};
+
+static int64_t result_count(const shape *s, int tensor)
+{
+    return tensor == Y ? s->out * s->in : tensor == Z ? s->out : tensor == V ? s->N * s->in : s->in;
+}
+
+/* The same sums from slices lo .. lo+n-1 of S, each by a call of its own, added up by the tree. Freed by the caller. */
+static float **tree(const shape *s, int S, int lo, int n)
+{
+    float **sum = vt_xcalloc(N_TENSORS, sizeof *sum);
+    for (int t = 0; t < N_TENSORS; t++)
+        sum[t] = vt_xcalloc((size_t)(s->out * s->in + s->N * s->in + s->in + s->out), sizeof(float));
+    if (n == 1) {
+        const int64_t first = lo * s->B / S, end = (lo + 1) * s->B / S;
+        if (end > first)
+            sums(s, first, end - first, 1, 0, sum);
+        return sum;
+    }
+    float **left = tree(s, S, lo, n / 2), **right = tree(s, S, lo + n / 2, n / 2);
+    for (int t = 0; t < N_TENSORS; t++) {
+        for (int64_t i = 0; i < result_count(s, t); i++)
+            sum[t][i] = left[t][i] + right[t][i];
+        free(left[t]);
+        free(right[t]);
+    }
+    free(left);
+    free(right);
+    return sum;
+}
+
+static void sums_by_slice(const shape *s)
+{
+    for (int S = 1; S <= 8; S *= 2) {
+        float **expected = tree(s, S, 0, S);
+        sums(s, 0, s->B, S, 0, part);
+        for (size_t i = 0; i < VT_COUNT_OF(results); i++)
+            same(results[i].name, part[results[i].tensor], expected[results[i].tensor],
+                 result_count(s, results[i].tensor));
+        sums(s, 0, s->B, S, 1, part);
+        for (int t = 0; t < N_TENSORS; t++) {
+            for (int64_t i = 0; i < result_count(s, t); i++)
+                expected[t][i] += expected[t][i];
+        }
+        for (size_t i = 0; i < VT_COUNT_OF(results); i++)
+            same(results[i].name, part[results[i].tensor], expected[results[i].tensor],
+                 result_count(s, results[i].tensor));
+        for (int t = 0; t < N_TENSORS; t++)
+            free(expected[t]);
+        free(expected);
+    }
+}
+
+/* Breaks when partials are not cut at the contract's samples, are added in another order, or depend on the whole call.
+ */
+static void test_sums(void **state)
+{
+    (void)state;
+    for_all(sums_by_slice, 0); /* ref keeps its partials in double */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear), cmocka_unit_test(test_attention), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_loss),   cmocka_unit_test(test_sums),
+    };
+    vt_err err = {0};
+    vt_flush_denormals();
+    if (vt_pool_new(&pool, 3, &err) != VT_OK)
+        return EXIT_FAILURE;
+    const int failed = cmocka_run_group_tests_name("kernels/slices", tests, NULL, NULL);
+    vt_pool_free(pool);
+    return failed;
+}

@@ -1,0 +1,213 @@
+/* The gradient of the whole model against central differences of its loss, on the reference kernels.
+ *
+ * For each tensor, along unit directions v (its own gradient's, and random signs):
+ *   D(h) = (L(w + h v) - L(w - h v)) / 2h,   (4 D(h) - D(2h)) / 3 = g.v + O(h^4)
+ * The loss is made of float32 results between operations, so L carries noise of some units of its last place, and the
+ * bound is  noise / h + curvature h^4  (sound kernels stay below a quarter of it). Two micro-batches, so that
+ * accumulation is part of what is checked. A backend with one operation made wrong on purpose must fail the check. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/philox.h"
+#include "rig.h"
+
+enum { SAMPLES = 3, FIRST = 2 }; /* micro-batches of 2 and 1 */
+
+static double total_loss(rig *r)
+{
+    double first = rig_loss(r, 0, FIRST);
+    return first + rig_loss(r, FIRST, SAMPLES - FIRST);
+}
+
+static double loss_at(rig *r, const vt_tensor *t, const float *value, const double *v, double h)
+{
+    float *moved = malloc((size_t)t->count * sizeof *moved);
+    for (int64_t j = 0; j < t->count; j++)
+        moved[j] = (float)((double)value[j] + h * v[j]);
+    vt_device_write(&r->device, t->value, moved, (size_t)t->count * sizeof *moved);
+    free(moved);
+    return total_loss(r);
+}
+
+/* g.v by differences; leaves the tensor as it was. */
+static double slope(rig *r, const vt_tensor *t, const double *v, double h)
+{
+    float *value = rig_read(r, t->value, t->count);
+    double one = (loss_at(r, t, value, v, h) - loss_at(r, t, value, v, -h)) / (2.0 * h);
+    double two = (loss_at(r, t, value, v, 2.0 * h) - loss_at(r, t, value, v, -2.0 * h)) / (4.0 * h);
+    vt_device_write(&r->device, t->value, value, (size_t)t->count * sizeof *value);
+    free(value);
+    return (4.0 * one - two) / 3.0;
+}
+
+static double norm_of(const float *g, int64_t n)
+{
+    double square = 0.0;
+    for (int64_t j = 0; j < n; j++)
+        square += (double)g[j] * (double)g[j];
+    return sqrt(square);
+}
+
+/* direction 0: along g; others: random signs. Unit length. */
+static void direction(double *v, const float *g, int64_t n, int which, const char *name)
+{
+    vt_rng rng = vt_rng_at(1, VT_STREAM_TEST, (uint64_t)which, vt_fnv1a(name));
+    double size = norm_of(g, n);
+    for (int64_t j = 0; j < n; j++)
+        v[j] = which == 0 && size > 0.0 ? (double)g[j] / size : (vt_rng_u32(&rng) & 1 ? 1.0 : -1.0) / sqrt((double)n);
+}
+
+/* Number of projections that are off. */
+static int check_tensor(rig *r, const vt_tensor *t, const float *g)
+{
+    const double h = 0.02, noise = 4e-7, curvature = 100.0;
+    int wrong = 0;
+    double *v = malloc((size_t)t->count * sizeof *v);
+    for (int which = 0; which < 3; which++) {
+        direction(v, g, t->count, which, t->name);
+        double expected = slope(r, t, v, h), found = 0.0;
+        for (int64_t j = 0; j < t->count; j++)
+            found += (double)g[j] * v[j];
+        double bound = noise / h + curvature * h * h * h * h;
+        wrong += !(fabs(found - expected) <= bound);
+        if (getenv("VERBOSE") != NULL) /* for a person who looks for the tensor */
+            printf("%-28s %d  %12.7f  difference %.2e of bound %.2e\n", t->name, which, found, fabs(found - expected),
+                   bound);
+    }
+    free(v);
+    return wrong;
+}
+
+/* Gradients of both micro-batches, then every tensor by differences. */
+static int wrong_projections(const rig_options *o, void (*spoil)(vt_ops *ops))
+{
+    rig r;
+    rig_open(&r, o);
+    vt_ops sound = r.backend.ops;
+    if (spoil != NULL)
+        spoil(&r.backend.ops);
+    for (int part = 0; part < 2; part++) {
+        r.pass.accumulate = part > 0;
+        rig_loss(&r, part * FIRST, part == 0 ? FIRST : SAMPLES - FIRST);
+        vt_model_backward(&r.model, &r.pass);
+    }
+    r.backend.ops = sound;
+
+    float *all = rig_gradients(&r), *g = all;
+    int wrong = 0;
+    for (int i = 0; i < r.model.n_params; i++) {
+        wrong += check_tensor(&r, &r.model.params[i], g);
+        g += r.model.params[i].count;
+    }
+    free(all);
+    rig_close(&r);
+    return wrong;
+}
+
+static rig_options options(vt_head_kind head, vt_recompute recompute)
+{
+    return (rig_options){
+        .config = rig_tiny_config(head), .samples = SAMPLES, .slices = 2, .train = true, .recompute = recompute};
+}
+
+/* Break when any part of the backward pass is not the derivative of the forward pass. */
+static void test_map(void **state)
+{
+    (void)state;
+    rig_options o = options(VT_HEAD_MAP, VT_RECOMPUTE_NONE);
+    assert_int_equal(wrong_projections(&o, NULL), 0);
+}
+
+static void test_gap(void **state)
+{
+    (void)state;
+    rig_options o = options(VT_HEAD_GAP, VT_RECOMPUTE_BLOCK);
+    assert_int_equal(wrong_projections(&o, NULL), 0);
+}
+
+/* One operation each, wrong by little: GELU's derivative left out; the residual's gradient left out; keys and values
+ * exchanged; micro-batches after the first not added. */
+static vt_ops original;
+
+static void spoiled_linear_dx(const vt_exec *ex, const vt_linear_dx_args *a)
+{
+    vt_linear_dx_args b = *a;
+    b.pre = NULL;
+    original.linear_dx(ex, &b);
+}
+
+static void spoiled_layernorm_bwd(const vt_exec *ex, const vt_layernorm_bwd_args *a)
+{
+    vt_layernorm_bwd_args b = *a;
+    b.dresidual = NULL;
+    original.layernorm_bwd(ex, &b);
+}
+
+static void spoiled_attention_bwd(const vt_exec *ex, const vt_attention_bwd_args *a)
+{
+    vt_attention_bwd_args b = *a;
+    b.dk = a->dv;
+    b.dv = a->dk;
+    original.attention_bwd(ex, &b);
+}
+
+static void spoiled_linear_dw(const vt_exec *ex, const vt_linear_dw_args *a)
+{
+    vt_linear_dw_args b = *a;
+    b.accumulate = 0;
+    original.linear_dw(ex, &b);
+}
+
+static void spoil_linear_dx(vt_ops *ops)
+{
+    original = *ops;
+    ops->linear_dx = spoiled_linear_dx;
+}
+
+static void spoil_layernorm_bwd(vt_ops *ops)
+{
+    original = *ops;
+    ops->layernorm_bwd = spoiled_layernorm_bwd;
+}
+
+static void spoil_attention_bwd(vt_ops *ops)
+{
+    original = *ops;
+    ops->attention_bwd = spoiled_attention_bwd;
+}
+
+static void spoil_linear_dw(vt_ops *ops)
+{
+    original = *ops;
+    ops->linear_dw = spoiled_linear_dw;
+}
+
+/* Breaks when the check above lets a wrong kernel pass. */
+static void test_spoiled_kernels_fail(void **state)
+{
+    (void)state;
+    rig_options o = options(VT_HEAD_MAP, VT_RECOMPUTE_NONE);
+    o.config.depth = 1;
+    assert_true(wrong_projections(&o, spoil_linear_dx) > 5);
+    assert_true(wrong_projections(&o, spoil_layernorm_bwd) > 5);
+    assert_true(wrong_projections(&o, spoil_attention_bwd) > 5);
+    assert_true(wrong_projections(&o, spoil_linear_dw) > 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_spoiled_kernels_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

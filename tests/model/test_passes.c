@@ -1,0 +1,211 @@
+/* Forward and backward: the same numbers whatever the way, and memory as planned. What must agree to the bit: recompute
+ * none and block; evaluation and training; any number of threads; whole and part of a placed micro-batch. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "rig.h"
+
+static rig_options options(vt_head_kind head, const vt_isa *isa)
+{
+    return (rig_options){.config = rig_tiny_config(head), .isa = isa, .samples = 3, .slices = 4, .train = true};
+}
+
+/* Gradients of one pass over all samples. */
+static float *gradients_with(const rig_options *o, int64_t *count)
+{
+    rig r;
+    rig_open(&r, o);
+    rig_loss(&r, 0, o->samples);
+    vt_model_backward(&r.model, &r.pass);
+    float *g = rig_gradients(&r);
+    *count = r.model.param_count;
+    rig_close(&r);
+    return g;
+}
+
+static void assert_same_gradients(const rig_options *a, const rig_options *b)
+{
+    int64_t n = 0;
+    float *x = gradients_with(a, &n), *y = gradients_with(b, &n);
+    assert_memory_equal(x, y, (size_t)n * sizeof *x);
+    free(x);
+    free(y);
+}
+
+/* Breaks when a block's activations are filled otherwise the second time, or the wrong block's are used. */
+static void test_recompute(void **state)
+{
+    (void)state;
+    for (int i = 0; i < vt_n_isas; i++)
+        for (int head = VT_HEAD_MAP; head <= VT_HEAD_GAP && vt_isas[i].usable(); head++) {
+            rig_options none = options((vt_head_kind)head, &vt_isas[i]);
+            none.config.depth = 3;
+            rig_options block = none;
+            block.recompute = VT_RECOMPUTE_BLOCK;
+            assert_same_gradients(&none, &block);
+        }
+}
+
+/* Breaks when a sum's order depends on the number of threads. */
+static void test_threads(void **state)
+{
+    (void)state;
+    for (int i = 0; i < vt_n_isas; i++)
+        for (int threads = 2; threads <= 3 && vt_isas[i].usable(); threads++) {
+            rig_options one = options(VT_HEAD_MAP, &vt_isas[i]), many = one;
+            many.threads = threads;
+            assert_same_gradients(&one, &many);
+        }
+}
+
+/* Breaks when a buffer that evaluation shares is overwritten too early, or a short last micro-batch reads beyond it. */
+static void test_evaluation(void **state)
+{
+    (void)state;
+    for (int i = 0; i < vt_n_isas; i++)
+        for (int head = VT_HEAD_MAP; head <= VT_HEAD_GAP && vt_isas[i].usable(); head++) {
+            rig_options train = options((vt_head_kind)head, &vt_isas[i]), eval = train;
+            eval.train = false;
+            eval.samples = 5;
+            rig a, b;
+            rig_open(&a, &train);
+            rig_open(&b, &eval);
+            double loss = rig_loss(&a, 0, 3);
+            b.pass.weight = a.pass.weight;
+            assert_true(rig_loss(&b, 0, 3) == loss);
+            float *x = rig_read(&a, a.model.logits, 15), *y = rig_read(&b, b.model.logits, 15);
+            assert_memory_equal(x, y, 15 * sizeof *x);
+            assert_true(b.planned < a.planned);
+            free(x);
+            free(y);
+            rig_close(&a);
+            rig_close(&b);
+        }
+}
+
+/* Breaks when gradients of later micro-batches replace those before, or are weighted otherwise. */
+static void test_accumulate(void **state)
+{
+    (void)state;
+    for (int i = 0; i < vt_n_isas; i++)
+        for (int head = VT_HEAD_MAP; head <= VT_HEAD_GAP && vt_isas[i].usable(); head++) {
+            rig_options o = options((vt_head_kind)head, &vt_isas[i]);
+            int64_t n = 0;
+            float *whole = gradients_with(&o, &n);
+            rig r;
+            rig_open(&r, &o);
+            rig_loss(&r, 0, 2);
+            vt_model_backward(&r.model, &r.pass);
+            r.pass.accumulate = true;
+            rig_loss(&r, 2, 1);
+            vt_model_backward(&r.model, &r.pass);
+            float *parts = rig_gradients(&r);
+            double difference = 0.0, square = 0.0;
+            for (int64_t j = 0; j < n; j++) {
+                double d = (double)parts[j] - (double)whole[j];
+                difference += d * d;
+                square += (double)whole[j] * (double)whole[j];
+            }
+            assert_true(sqrt(difference) <= 1e-6 * sqrt(square));
+            free(whole);
+            free(parts);
+            rig_close(&r);
+        }
+}
+
+/* Breaks when counting and placing part: the plan's bytes would not be those that are taken. */
+static void test_plan(void **state)
+{
+    (void)state;
+    size_t bytes[2][2][2];
+    for (int head = VT_HEAD_MAP; head <= VT_HEAD_GAP; head++)
+        for (int train = 0; train < 2; train++)
+            for (int recompute = 0; recompute < 2; recompute++) {
+                rig_options o = options((vt_head_kind)head, NULL);
+                o.config.depth = 4;
+                o.train = train;
+                o.recompute = (vt_recompute)recompute;
+                rig r;
+                rig_open(&r, &o);
+                assert_true(r.planned > 0);
+                assert_int_equal(r.planned, r.taken);
+                bytes[head][train][recompute] = r.planned;
+                rig_close(&r);
+            }
+    for (int head = 0; head < 2; head++) {
+        assert_true(bytes[head][1][VT_RECOMPUTE_BLOCK] < bytes[head][1][VT_RECOMPUTE_NONE]);
+        assert_true(bytes[head][0][VT_RECOMPUTE_BLOCK] == bytes[head][0][VT_RECOMPUTE_NONE]);
+    }
+}
+
+/* Breaks when training keeps more of a block than it needs: 8D + 2M floats a token (16D at M = 4D), and statistics. */
+static void test_memory_of_a_block(void **state)
+{
+    (void)state;
+    vt_model_config c = {.image_height = 224, .image_width = 224, .head = VT_HEAD_MAP};
+    assert_int_equal(vt_model_shape("B/16", &c, NULL), VT_OK);
+    size_t bytes[2][2];
+    for (int depth = 1; depth <= 2; depth++)
+        for (int recompute = 0; recompute < 2; recompute++) {
+            vt_model m;
+            vt_arena a = vt_arena_counting();
+            c.depth = depth;
+            assert_int_equal(vt_model_init(&m, &c, NULL), VT_OK);
+            vt_model_place_activations(&m, &a, 8, true, (vt_recompute)recompute);
+            bytes[depth - 1][recompute] = a.high;
+            vt_model_release(&m);
+        }
+    int64_t rows = 8 * 196, D = 768, M = 3072, H = 12;
+    assert_int_equal(bytes[1][0] - bytes[0][0], 4 * rows * (8 * D + 2 * M + H + 4));
+    assert_int_equal(bytes[1][1] - bytes[0][1], 4 * rows * D);
+}
+
+/* Breaks when a model without classifier cannot give features. */
+static void test_no_classifier(void **state)
+{
+    (void)state;
+    rig_options with = options(VT_HEAD_MAP, NULL), without = with;
+    with.train = without.train = false;
+    without.config.classes = 0;
+    rig a, b;
+    rig_open(&a, &with);
+    vt_model_forward(&a.model, &a.pass);
+    float *x = rig_read(&a, a.model.features, 3 * 24);
+
+    assert_int_equal(vt_model_init(&b.model, &without.config, NULL), VT_OK);
+    assert_null(vt_model_param(&b.model, "head.weight"));
+    for (int i = 0; i < b.model.n_params; i++)
+        b.model.params[i].value = vt_model_param(&a.model, b.model.params[i].name)->value;
+    vt_arena counting = vt_arena_counting(), memory;
+    vt_model_place_activations(&b.model, &counting, 3, false, VT_RECOMPUTE_NONE);
+    assert_int_equal(vt_device_arena(&a.device, counting.high, "features", &memory, NULL), VT_OK);
+    vt_model_place_activations(&b.model, &memory, 3, false, VT_RECOMPUTE_NONE);
+    uint8_t *images = malloc(3 * 12 * 20 * 3);
+    vt_device_read(&a.device, images, a.model.images, 3 * 12 * 20 * 3);
+    vt_device_write(&a.device, b.model.images, images, 3 * 12 * 20 * 3);
+    vt_model_forward(&b.model, &a.pass);
+    float *y = rig_read(&a, b.model.features, 3 * 24);
+    assert_memory_equal(x, y, 3 * 24 * sizeof *x);
+    free(images);
+    free(x);
+    free(y);
+    vt_model_release(&b.model);
+    rig_close(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_recompute),     cmocka_unit_test(test_threads), cmocka_unit_test(test_evaluation),
+        cmocka_unit_test(test_accumulate),    cmocka_unit_test(test_plan),    cmocka_unit_test(test_memory_of_a_block),
+        cmocka_unit_test(test_no_classifier),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,208 @@
+/* One recipe, one seed, one instruction set: one final checkpoint, to the byte, whatever the threads, workers, order of
+ * work, recomputation, evaluation, or the moments at which the run was killed. */
+#include "scene.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/philox.h"
+#include "base/text.h"
+
+static scene here;
+static char reference[VT_HASH_HEX];
+
+static int set_up(void **state)
+{
+    (void)state;
+    scene_make(&here);
+    scene_train_and_hash(&here, "reference", NULL, scene_recipe(&here, "train.threads=1", "data.workers=1", NULL),
+                         reference);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    scene_remove(&here);
+    return 0;
+}
+
+static void expect_reference(const char *run, const vt_train_observer *o, vt_recipe r)
+{
+    char hex[VT_HASH_HEX];
+    scene_train_and_hash(&here, run, o, r, hex);
+    assert_string_equal(hex, reference);
+}
+
+/* Breaks when a sum depends on which thread, or how many, worked on it. */
+static void threads_do_not_matter(void **state)
+{
+    (void)state;
+    expect_reference("two", NULL, scene_recipe(&here, "train.threads=2", NULL));
+    expect_reference("three", NULL, scene_recipe(&here, "train.threads=3", NULL));
+}
+
+/* Breaks when a chunk of work reads what another chunk of the same operation wrote. */
+static void order_of_work_does_not_matter(void **state)
+{
+    (void)state;
+    vt_train_observer shuffled = {.shuffle_chunks = 77};
+    expect_reference("shuffled", &shuffled, scene_recipe(&here, "train.threads=2", NULL));
+}
+
+/* Breaks when a sample's augmentation depends on the worker that made it. */
+static void workers_do_not_matter(void **state)
+{
+    (void)state;
+    expect_reference("workers", NULL, scene_recipe(&here, "data.workers=3", NULL));
+}
+
+/* Breaks when the second computation of a block differs from the first. */
+static void recomputation_does_not_matter(void **state)
+{
+    (void)state;
+    expect_reference("recompute", NULL, scene_recipe(&here, "train.recompute=block", NULL));
+}
+
+/* Breaks when an evaluation in between touches the state of training. */
+static void evaluation_does_not_matter(void **state)
+{
+    (void)state;
+    expect_reference("eval", NULL, scene_recipe(&here, "eval.every=3 steps", NULL));
+}
+
+/* Must differ: a comparison that always holds would prove nothing. */
+static void another_seed_gives_other_bytes(void **state)
+{
+    char hex[VT_HASH_HEX];
+    (void)state;
+    scene_train_and_hash(&here, "seed", NULL, scene_recipe(&here, "train.seed=6", NULL), hex);
+    assert_string_not_equal(hex, reference);
+}
+
+/* --- killed ----------------------------------------------------------------------------------------------------------
+ */
+
+static pid_t start_training(const char *run)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        vt_err err = {0};
+        vt_train_result result;
+        vt_recipe r = scene_recipe(&here, "train.threads=2", "train.save_every=1 steps", NULL);
+        vt_status status = scene_train(&here, &r, run, NULL, &result, &err);
+        if (status != VT_OK)
+            (void)dprintf(2, "%s\n", err.msg);
+        _exit(status == VT_OK ? 0 : 1);
+    }
+    return child;
+}
+
+static void sleep_us(long us)
+{
+    struct timespec t = {us / 1000000, us % 1000000 * 1000};
+    (void)nanosleep(&t, NULL);
+}
+
+/* Waits until a checkpoint is being written (its temporary folder is there) or the child ends. */
+static bool save_under_way(const char *run, pid_t child, int *status)
+{
+    char *checkpoints = vt_path_join(scene_path(&here, run), "checkpoints");
+    bool seen = false;
+    while (!seen && waitpid(child, status, WNOHANG) == 0) {
+        char **names = NULL;
+        size_t n = 0;
+        if (vt_is_dir(checkpoints) && vt_list_dir(checkpoints, &names, &n, NULL) == VT_OK)
+            for (size_t i = 0; i < n; i++)
+                seen = seen || vt_has_prefix(names[i], ".tmp-");
+        vt_free_names(names, n);
+    }
+    free(checkpoints);
+    return seen;
+}
+
+/* Runs and kills until the run is through; *kills counts. during_save: kill while a checkpoint is written. */
+static void train_under_fire(const char *run, bool during_save, int most_kills, int *kills)
+{
+    vt_rng rng = vt_rng_at(9, VT_STREAM_TEST, 0, 0);
+    for (*kills = 0;;) {
+        int status = 0;
+        pid_t child = start_training(run);
+        if (*kills < most_kills) {
+            long wait = (long)vt_rng_below(&rng, 120000) + 3000;
+            if (!during_save)
+                sleep_us(wait);
+            else if (!save_under_way(run, child, &status))
+                break;
+            if (waitpid(child, &status, WNOHANG) == child)
+                break;
+            assert_int_equal(kill(child, SIGKILL), 0);
+            assert_int_equal(waitpid(child, &status, 0), child);
+            if (WIFEXITED(status))
+                break;
+            print_message("killed after %ld us%s\n", wait, during_save ? " (while saving)" : "");
+            ++*kills;
+            continue;
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        break;
+    }
+}
+
+/* Breaks when a resumed run forgets a random number, a moment or a position in the data. */
+static void killed_at_random_times(void **state)
+{
+    char hex[VT_HASH_HEX];
+    int kills = 0;
+    (void)state;
+    train_under_fire("killed", false, 8, &kills);
+    scene_hash(&here, "killed", hex);
+    assert_string_equal(hex, reference);
+}
+
+/* Breaks when half a checkpoint can be seen under its final name. */
+static void killed_while_saving(void **state)
+{
+    char hex[VT_HASH_HEX];
+    int kills = 0;
+    (void)state;
+    train_under_fire("saving", true, 5, &kills);
+    assert_true(kills > 0);
+    scene_hash(&here, "saving", hex);
+    assert_string_equal(hex, reference);
+}
+
+/* Breaks when a checkpoint whose bytes changed on disk is believed. */
+static void broken_checkpoint_falls_back(void **state)
+{
+    char hex[VT_HASH_HEX], byte = 'x';
+    (void)state;
+    scene_train_and_hash(&here, "fallback", NULL, scene_recipe(&here, NULL), hex);
+    const char *model = scene_path(&here, "fallback/checkpoints/step-00000024/model.safetensors");
+    int fd = open(model, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &byte, 1, 4000), 1);
+    assert_int_equal(close(fd), 0);
+    expect_reference("fallback", NULL, scene_recipe(&here, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_do_not_matter),        cmocka_unit_test(order_of_work_does_not_matter),
+        cmocka_unit_test(workers_do_not_matter),        cmocka_unit_test(recomputation_does_not_matter),
+        cmocka_unit_test(evaluation_does_not_matter),   cmocka_unit_test(another_seed_gives_other_bytes),
+        cmocka_unit_test(killed_at_random_times),       cmocka_unit_test(killed_while_saving),
+        cmocka_unit_test(broken_checkpoint_falls_back),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
