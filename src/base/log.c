@@ -2,6 +2,7 @@
  * Control characters (names of files may hold any) become blanks, so that nothing from outside steers a terminal. */
 #include "base/log.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,6 +50,7 @@ void vt_log(vt_log_level level, const char *fmt, ...)
 {
     if (receiver.fn == NULL || level > receiver.max_level)
         return;
+    assert(fmt != NULL);
     va_list args, again;
     va_start(args, fmt);
     va_copy(again, args);

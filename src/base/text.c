@@ -2,6 +2,7 @@
  * printing of doubles run under the "C" locale, also inside a host program that set another. */
 #include "base/text.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <locale.h>
 #include <math.h>
@@ -49,6 +50,7 @@ char *vt_xstrdup(const char *s)
 
 char *vt_xasprintf(const char *fmt, ...)
 {
+    assert(fmt != NULL);
     va_list args, again;
     va_start(args, fmt);
     va_copy(again, args);
@@ -91,6 +93,7 @@ void vt_text_add(vt_text *t, const char *s)
 
 void vt_text_addf(vt_text *t, const char *fmt, ...)
 {
+    assert(fmt != NULL);
     va_list args, again;
     va_start(args, fmt);
     va_copy(again, args);

@@ -49,10 +49,10 @@ static vt_status recipe_of_options(const plan_options *o, vt_recipe *r, int64_t 
     VT_TRY(vt_cli_integer("classes", o->classes, 0, 1 << 24, 0, classes, err));
     char *resize = vt_xasprintf("[resize(%lld)]", (long long)image), *side = vt_xasprintf("%lld", (long long)image);
     vt_keys_default(vt_recipe_keys, vt_n_recipe_keys, r);
-    const char *const settings[][2] = {{"model.shape", o->model},       {"model.head", o->head},
-                                       {"model.image", side},           {"train.batch", o->batch},
-                                       {"data.preprocess", resize},     {"data.eval_preprocess", resize},
-                                       {"schedule.length", "1k steps"}, {"train.micro_batch", o->micro_batch}};
+    const char *const settings[][2] = {
+        {"model.shape", o->model},       {"model.head", o->head},     {"model.image", side},
+        {"train.batch", o->batch},       {"data.preprocess", resize}, {"data.eval_preprocess", resize},
+        {"schedule.length", "1k steps"}, {"model.head_bias", "0"},    {"train.micro_batch", o->micro_batch}};
     vt_status status = VT_OK;
     for (size_t i = 0; i < VT_COUNT_OF(settings) && status == VT_OK; i++)
         status = set(r, settings[i][0], settings[i][1], err);
@@ -135,7 +135,8 @@ static void print_model(const vt_model_config *c)
            vt_head_names[c->head], (long long)c->image_width, (long long)c->image_height, vt_cli_number(a, c->classes));
     printf("parameters\n");
     for (int i = 0; i < n; i++)
-        printf("  %-22s %15s  %s\n", parts[i].name, vt_cli_number(a, parts[i].count), parts[i].what);
+        printf("  %-22s %15s%s%s\n", parts[i].name, vt_cli_number(a, parts[i].count), parts[i].what[0] ? "  " : "",
+               parts[i].what);
     printf("\noperations of one image, forward, in GFLOP (a multiply-add is 2)\n");
     printf("  %-22s %15.3f  matrix products of this model, head and classifier included\n", "products",
            flops.products * 1e-9);

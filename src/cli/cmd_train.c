@@ -135,6 +135,18 @@ static void print_summary(const char *run, const vt_train_result *r)
     printf("  vitro fewshot %s DATA               other classes, from a few images each\n", run);
 }
 
+/* What log.txt keeps of a call that ended well or on a signal; the sentence of a failure is there already. */
+static void log_outcome(vt_term *term, const vt_train_result *r)
+{
+    char seconds[32];
+    vt_term_log(term, "step %lld after %s in this call, %.0f images/s, loss %.5g; %s", (long long)r->step,
+                vt_format_seconds(seconds, r->seconds), r->images_per_second, r->last_loss, r->checkpoint);
+    if (r->evaluated)
+        vt_term_log(term, "top-1 %.2f %%, %lld of %lld",
+                    100.0 * (double)r->final_eval.right1 / (double)r->final_eval.count, (long long)r->final_eval.right1,
+                    (long long)r->final_eval.count);
+}
+
 static vt_status train(vt_cli *cli, const train_options *o, vt_recipe *recipe, const char *run, vt_err *err)
 {
     const vt_train_observer observer = {.progress = show_progress, .context = cli->term, .stop = vt_signals_stop};
@@ -147,6 +159,7 @@ static vt_status train(vt_cli *cli, const train_options *o, vt_recipe *recipe, c
     vt_status status = vt_train(recipe, run, &observer, &result, err);
     vt_term_clear(cli->term);
     if (status == VT_OK || status == VT_ESTOPPED) {
+        log_outcome(cli->term, &result);
         if (o->json)
             print_json(run, &result, status == VT_OK ? "finished" : "stopped");
         else if (status == VT_OK)

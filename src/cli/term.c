@@ -190,6 +190,18 @@ void vt_term_keep_log(vt_term *t, const char *path, const char *header)
     (void)pthread_mutex_unlock(&t->lock);
 }
 
+void vt_term_log(vt_term *t, const char *fmt, ...)
+{
+    char line[1024];
+    va_list list;
+    va_start(list, fmt);
+    (void)vsnprintf(line, sizeof line, fmt, list);
+    va_end(list);
+    (void)pthread_mutex_lock(&t->lock);
+    write_log(t, line);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
 vt_term_counter vt_term_counting(vt_term *t, const char *what)
 {
     return (vt_term_counter){t, what, vt_now_ns()};

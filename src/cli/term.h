@@ -26,9 +26,11 @@ void vt_term_note(vt_term *t, const char *fmt, ...) VT_PRINTF(2, 3);
 /* "vitro COMMAND: sentence"; command may be NULL. */
 void vt_term_error(vt_term *t, const char *command, const char *sentence);
 
-/* From now on lines that stay are also appended to a file, with the time in UTC before them; header is
- * the first. The file is opened when its first line comes: its folder may not exist yet. path NULL ends it. */
+/* From now on lines that stay are also appended to a file, with the time in UTC before them; header is the first. The
+ * file is opened when its first line comes: its folder may not exist yet. path NULL ends it. */
 void vt_term_keep_log(vt_term *t, const char *path, const char *header);
+/* A line for that file alone. */
+void vt_term_log(vt_term *t, const char *fmt, ...) VT_PRINTF(2, 3);
 
 /* The progress of counted work; vt_term_count fits the `progress` of eval passes, with a vt_term_counter as context. */
 typedef struct {

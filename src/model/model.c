@@ -2,7 +2,6 @@
  * What memory it takes is in activations.c, what it computes in forward.c and backward.c. */
 #include "model/layout.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 const char *const vt_head_names[] = {"map", "gap", NULL};

@@ -5,7 +5,6 @@
  *   free        w<width>-d<depth>-m<MLP>-h<heads>[-p<patch>]    "w64-d4-m256-h4-p7"; also with /P instead of -p */
 #include "model/model.h"
 
-#include <assert.h>
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>

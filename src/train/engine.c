@@ -84,12 +84,12 @@ vt_status vt_engine_measure(const vt_engine_options *o, size_t bytes[VT_N_ARENAS
 
 static vt_status host_arena(size_t bytes, const char *what, vt_arena *arena, vt_err *err)
 {
-    size_t rounded = (bytes + VT_ARENA_ALIGN - 1) / VT_ARENA_ALIGN * VT_ARENA_ALIGN;
-    void *base = rounded ? aligned_alloc(VT_ARENA_ALIGN, rounded) : NULL;
-    if (rounded && !base)
+    /* An empty arena has a line of its own, since a base of NULL would count. */
+    size_t rounded = (bytes + VT_ARENA_ALIGN - (bytes > 0)) / VT_ARENA_ALIGN * VT_ARENA_ALIGN;
+    void *base = aligned_alloc(VT_ARENA_ALIGN, rounded);
+    if (!base)
         return vt_fail(err, VT_ENOMEM, "%s need %zu bytes of memory, and the system refused them", what, bytes);
-    if (base)
-        memset(base, 0, rounded);
+    memset(base, 0, rounded);
     *arena = vt_arena_over(base, bytes);
     return VT_OK;
 }

@@ -180,9 +180,10 @@ static vt_status start_loader(trainer *tr, vt_err *err)
 
 static vt_status open_all(trainer *tr, const char *run, vt_err *err)
 {
-    VT_TRY(vt_run_open(&tr->run, run, err));
-    VT_TRY(adopt_stored_recipe(tr, err));
     VT_TRY(open_data(tr, err));
+    VT_TRY(vt_recipe_resolve(tr->recipe, vt_source_count(tr->source), vt_source_classes(tr->source), &tr->t, err));
+    VT_TRY(vt_run_open(&tr->run, run, err)); /* only now: a wrong recipe leaves no folder behind */
+    VT_TRY(adopt_stored_recipe(tr, err));
     VT_TRY(make_plan(tr, err));
     describe(tr);
     VT_TRY(match_eval_classes(tr, err));

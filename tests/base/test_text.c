@@ -194,7 +194,7 @@ static void test_format(void **state)
     assert_string_equal(vt_format_seconds(buf, 3720), "1 h 02 min");
     assert_string_equal(vt_format_seconds(buf, 3599.7), "1 h 00 min");
     assert_string_equal(vt_format_seconds(buf, 100 * 3600), "4 d 04 h");
-    assert_string_equal(vt_format_seconds(buf, NAN), "?");
+    assert_string_equal(vt_format_seconds(buf, (double)NAN), "?");
     assert_string_equal(vt_format_seconds(buf, -1), "?");
     vt_format_bytes(buf, 1e300); /* must stay within 32 bytes */
     vt_format_count(buf, 1e300);

@@ -85,8 +85,9 @@ int check_choose(check_case *c, const char *name, int n);
 const float *check_expected(const check_case *c, const char *name);
 double *check_bound(check_case *c, const char *name);
 
-/* Unit roundoff of float32, and the error of a sum of n terms relative to the sum of their magnitudes: sqrt(n) of them
- * with high probability (Higham & Mary 2019), and a few for products, scaling and the last rounding. */
+/* Unit roundoff of float32, and the error of a sum of n terms relative to the sum of their magnitudes: a multiple of
+ * sqrt(n) roundings except with a tiny probability (Higham & Mary 2019; 2 leaves one in some ten million
+ * even when a single term, a bias, carries the sum), and a few for products, scaling and the last rounding. */
 #define CHECK_U 0x1p-24
 double check_sum_error(int64_t n);
 

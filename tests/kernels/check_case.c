@@ -138,7 +138,7 @@ double *check_bound(check_case *c, const char *name)
 
 double check_sum_error(int64_t n)
 {
-    return (4 + sqrt((double)n)) * CHECK_U;
+    return (4 + 2 * sqrt((double)n)) * CHECK_U;
 }
 
 float *check_abs(const float *x, int64_t count)

@@ -308,10 +308,10 @@ static void make_sum_squares(check_case *c)
 static void bound_sum_squares(check_case *c)
 {
     const vt_sum_squares_args *a = &c->args.sum_squares;
-    double sum = 0; /* all terms are positive, and exact in double */
+    double sum = 0; /* all terms are exact in double; ref's chain of so many rounds up to n times */
     for (int64_t i = 0; i < a->count; i++)
         sum += (double)a->x[i] * a->x[i];
-    check_bound(c, "sum")[0] = (4 + sqrt((double)a->count)) * 0x1p-52 * sum;
+    check_bound(c, "sum")[0] = (double)(a->count + 4) * 0x1p-53 * sum;
 }
 
 CHECK_CALL(adafactor)

@@ -103,7 +103,8 @@ void rig_close(rig *r)
 int32_t rig_label(const rig *r, int64_t i)
 {
     static const int32_t labels[] = {1, 4, 0};
-    return (int32_t)(labels[i % 3] % r->model.config.classes);
+    int64_t classes = r->model.config.classes;
+    return classes > 0 ? (int32_t)(labels[i % 3] % classes) : 0;
 }
 
 void rig_input(rig *r, int64_t first, int64_t count)

@@ -20,6 +20,8 @@
 #define SCORES      (64 * 1024) /* floats of scores in a block, unless VW queries need more */
 #define JOB_WORK    400000      /* multiply-adds that are worth a job of their own */
 #define KEY_PIECE   128         /* keys packed at a time when a head's width is no multiple of VW */
+#define CACHE_LINE  16  /* floats */
+#define FEW_TOKENS  64  /* up to here the next head is prefetched */
 #define CHAINS      4           /* row j of scores goes into chain j mod 4 of a sum over keys */
 
 /* Queries in a block, a multiple of VW. */
@@ -63,6 +65,16 @@ int64_t VT_FOR_ISA(vt_cpu_attention_scratch)(const vt_limits *limits)
     /* A layer with fewer keys may take larger blocks; their scores are then at most SCORES. */
     const int64_t scores = max_i64(limits->tokens * most, min_i64(limits->tokens * MAX_QUERIES, SCORES));
     return round_up_vw(limits->head_width) * (2 * MAX_QUERIES + max_i64(KEY_PIECE, MAX_QUERIES)) + 2 * scores;
+}
+
+/* Asks for part `head` of `heads` of a sample's rows: heads lie side by side in long rows, a pattern that processors do
+ * not foresee, and with few tokens waiting for memory would take longer than the work. */
+static void prefetch_part(const float *x, int64_t ld, int64_t rows, int64_t width, int64_t heads, int64_t head)
+{
+    for (int64_t r = part_begin(rows, heads, head); r < part_begin(rows, heads, head + 1); r++) {
+        for (int64_t c = 0; c < heads * width; c += CACHE_LINE)
+            vf_prefetch(x + r * ld + c);
+    }
 }
 
 typedef struct {
@@ -175,8 +187,14 @@ static void forward_job(void *context, int64_t job, int thread)
     block b = block_over(scratch_of(p->ex, thread), a->kv_tokens, a->head_width, p->block_queries);
     const int64_t end = min_i64(p->items, (job + 1) * p->items_per_job);
     for (int64_t item = job * p->items_per_job; item < end; item++) {
-        const int64_t pair = item / p->blocks;
-        forward_block(p, pair / a->heads, pair % a->heads, item % p->blocks * p->block_queries, &b);
+        const int64_t pair = item / p->blocks, sample = pair / a->heads, head = pair % a->heads;
+        if (a->q_tokens <= FEW_TOKENS && a->kv_tokens <= FEW_TOKENS && sample + 1 < a->samples) {
+            const int64_t next = sample + 1;
+            prefetch_part(a->q + next * a->q_sample_stride, a->q_row_stride, a->q_tokens, a->head_width, a->heads, head);
+            prefetch_part(a->k + next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens, a->head_width, a->heads, head);
+            prefetch_part(a->v + next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens, a->head_width, a->heads, head);
+        }
+        forward_block(p, sample, head, item % p->blocks * p->block_queries, &b);
     }
 }
 

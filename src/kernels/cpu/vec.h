@@ -22,6 +22,12 @@
 #define VT_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* Brings a cache line near; any address is allowed. */
+VT_INLINE void vf_prefetch(const float *p)
+{
+    __builtin_prefetch(p);
+}
+
 #if VT_VEC_BITS == 512
 
 #include <immintrin.h>

@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# The command line as a person meets it: help, examples, bad input, exit statuses, files.
+#   tests/cli/run.sh VITRO SOURCE_TREE
+# Prints "ok" and "not ok" lines (TAP); the exit status is 1 when one is not ok.
+set -uo pipefail
+vitro=$(realpath "$1")
+source=$(realpath "$2")
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch" || exit 1
+mkdir bin && ln -s "$vitro" bin/vitro
+export PATH=$scratch/bin:$PATH XDG_CACHE_HOME=$scratch/cache
+unset VITRO_ISA COLUMNS NO_COLOR
+# shellcheck source=tests/cli/lib.sh
+. "$source/tests/cli/lib.sh"
+
+# Every command of the help, "data check" included.
+commands() { sed -n '/^Commands:/,/^$/s/^  \([a-z]* \{0,1\}[a-z]*\)  .*/\1/p' <<<"$("$vitro" -h)" | sed 's/ *$//'; }
+
+# The lines under "Examples:" of one help.
+examples() { $vitro $1 -h | sed -n '/^Examples:/,/^$/s/^  \(.*vitro .*\)/\1/p'; }
+
+# --- help and version: what would break is that a person is left alone
+test_help() {
+    expect "vitro alone teaches" 2 '*Usage: vitro COMMAND*Commands:*train*doctor*' 'vitro'
+    expect "vitro -h" 0 '*Usage: vitro COMMAND*Commands:*train*doctor*' 'vitro -h'
+    expect "vitro data" 2 '*data check*data stats*DATA is one of*folder:*' 'vitro data'
+    expect "vitro recipe -h" 0 '*recipe list*recipe keys*' 'vitro recipe -h'
+    expect "version" 0 'vitro [0-9]*commit*compiler*libraries*jansson*libyaml*libjpeg-turbo*libspng*zlib*libcrypto*kernels*ref*' 'vitro --version'
+    local n=0
+    while read -r command; do
+        n=$((n + 1))
+        expect "help of $command" 0 "vitro $command: *Usage: vitro $command*Examples:*" "vitro $command -h"
+    done < <(commands)
+    [ "$n" -ge 13 ] && ok "the help lists $n commands" || not_ok "the help lists only $n commands"
+}
+
+# --- examples: each line of each -h works as it stands
+test_examples() {
+    local n=0
+    for command in 'data export' train eval fewshot predict plan 'data check' 'data stats' 'recipe list' 'recipe show' \
+        'recipe check' 'recipe keys' doctor; do
+        while read -r line; do
+            n=$((n + 1))
+            expect "example: $line" 0 '*' "$line"
+        done < <(examples "$command")
+    done
+    [ "$n" -ge 26 ] && ok "$n examples were run" || not_ok "only $n examples were found"
+}
+
+# --- recipes: each that comes with vitro runs one step on small data
+test_recipes() {
+    local data name count
+    for file in "$source"/recipes/*.yaml; do
+        name=$(basename "$file" .yaml)
+        data="synthetic:shapes?classes=4&count=16&size=$(sed -n 's/^  image: //p' "$file")"
+        expect "recipe $name takes a step" 0 '*trained     1 steps*' \
+            "vitro train '$file' 'data.train=$data' 'data.eval=$data' schedule.length=1 schedule.warmup=0 schedule.cooldown=0 train.batch=8 --run runs/step-$name"
+        count=$(wc -l <"$file")
+        [ "$count" -lt 40 ] && ok "recipe $name has $count lines" || not_ok "recipe $name has $count lines, 40 or more"
+    done
+}
+
+# --- bad input: one sentence, the right exit status, no crash, nothing lost
+test_bad_input() {
+    local before after line rest code glob command n=0
+    before=$(find runs/short -type f ! -name lock ! -name log.txt -exec sha256sum {} + | sort)
+    while IFS= read -r line; do
+        case $line in '' | '#'*) continue ;; esac
+        code=${line%% | *} rest=${line#* | }
+        glob=${rest%% | *} command=${rest#* | }
+        n=$((n + 1))
+        expect "bad input: $command" "$code" "$glob" "$command"
+        if [ "$(grep -c '^vitro' err)" -gt 2 ] || grep -q -E 'runtime error|Sanitizer|Assertion' err; then
+            not_ok "bad input says one thing: $command" err
+        fi
+    done <"$source/tests/cli/bad_input.txt"
+    after=$(find runs/short -type f ! -name lock ! -name log.txt -exec sha256sum {} + | sort)
+    [ "$before" = "$after" ] && ok "bad input left the run as it was" || not_ok "bad input changed the run"
+    [ "$n" -ge 30 ] && ok "$n kinds of bad input" || not_ok "only $n kinds of bad input"
+}
+
+# --- results and progress go to different places
+test_output() {
+    for command in 'eval runs/short' 'fewshot runs/short synthetic:shapes?count=400' 'predict runs/short photo.jpg' \
+        'plan good.yaml' 'data check photos' 'data stats photos' 'recipe list' 'recipe check good.yaml' 'recipe keys' doctor; do
+        run "vitro $command --json"
+        if [ "$status" -eq 0 ] && [[ $(head -c 1 out) == [\{\[] ]] && [[ $(tail -n 1 out) == [\}\]] ]] && [ ! -s err ]; then
+            ok "--json alone on standard output: $command"
+        else
+            not_ok "--json alone on standard output: $command" out err
+        fi
+    done
+    expect "predict goes on behind a bad image" 1 '*photo.jpg: *0.*text.jpg*' 'vitro predict runs/short bad/text/b/text.jpg photo.jpg'
+    expect "predict takes a top" 0 'photo.jpg: * 0.[0-9]*, * 0.[0-9]*' 'vitro predict runs/short photo.jpg --top 2'
+    expect "predict dumps what other programs need" 0 '*"pixels_base64"*"value_range"*"logits"*' \
+        'vitro predict runs/short photo.jpg --dump dump.json >/dev/null && cat dump.json'
+    expect "classes without images are named" 0 '*class without images: c*' \
+        "printf 'a\nb\nc\n' >three.txt; vitro data check 'idx:images.idx,labels.idx?classes=three.txt'"
+    if command -v script >/dev/null; then
+        expect "a terminal gets a live line" 0 $'*\r*step*images/s*' \
+            "TERM=xterm script -qec 'vitro train good.yaml --run runs/live' /dev/null"
+        expect "NO_COLOR is obeyed" 2 '*vitro: *no command*' \
+            "TERM=xterm NO_COLOR=1 script -qec 'vitro x' /dev/null | grep -v \$'\\033'; exit \${PIPESTATUS[0]}"
+    fi
+}
+
+# --- runs: a finished one is evaluated again, --fresh begins anew, two trainings do not share a folder
+test_runs() {
+    expect "a finished run is evaluated again" 0 '*trained     40 steps*top-1*' 'vitro train runs/short'
+    expect "keys that may change are shown" 0 '*train.keep: 2 -> 3*' 'vitro train runs/short train.keep=3'
+    expect "--fresh begins anew" 0 '*trained     3 steps*' 'vitro train good.yaml schedule.length=3 --run runs/short --fresh'
+    vitro train shapes-demo schedule.length=100000 --run runs/long 2>err &
+    local pid=$!
+    wait_for runs/long/metrics.jsonl
+    expect "the second training on one run refuses" 1 '*runs/long*' 'vitro train shapes-demo schedule.length=100000 --run runs/long'
+    kill -TERM $pid
+    wait $pid
+    [ $? -eq 75 ] && grep -q 'saved' err && ok "SIGTERM saves: 75" || not_ok "SIGTERM saves: 75" err
+    vitro train runs/long 2>err &
+    pid=$!
+    for _ in $(seq 100); do grep -q 'going on from' err && break || sleep 0.1; done
+    kill -INT $pid
+    wait $pid
+    [ $? -eq 130 ] && grep -q 'going on from' err && ok "SIGINT saves: 130; the run went on" || not_ok "SIGINT saves: 130" err
+}
+
+wait_for() { # FILE
+    for _ in $(seq 100); do [ -s "$1" ] && return || sleep 0.1; done
+}
+
+make_data
+test_help
+test_examples
+make_bad_data
+make_bad_checkpoints
+test_bad_input
+test_output
+test_recipes
+test_runs
+echo "1..$((passed + failed))"
+echo "# $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
