@@ -32,7 +32,7 @@ vt_status vt_file_write(const char *path, const void *data, size_t size, vt_err 
 
 /* mkdir -p; an existing directory is fine. */
 vt_status vt_make_dirs(const char *path, vt_err *err) VT_MUST_USE;
-/* rm -r of a directory that vitro made itself; symbolic links are removed, not followed. */
+/* rm -rf of a directory that vitro made itself (at most 64 deep); symbolic links are removed, not followed. */
 vt_status vt_remove_tree(const char *path, vt_err *err) VT_MUST_USE;
 /* fsync of a directory, so that a rename in it survives a power cut. */
 vt_status vt_sync_dir(const char *path, vt_err *err) VT_MUST_USE;
@@ -49,7 +49,8 @@ const char *vt_path_base(const char *path);
 vt_status vt_list_dir(const char *path, char ***names, size_t *n, vt_err *err) VT_MUST_USE;
 void vt_free_names(char **names, size_t n);
 
-/* $XDG_CACHE_HOME/vitro or ~/.cache/vitro (TMPDIR/vitro-cache where there is no home), made if absent; malloc'ed. */
+/* $XDG_CACHE_HOME/vitro or ~/.cache/vitro (TMPDIR/vitro-cache-UID where there is no home), made if absent; malloc'ed.
+ * A directory of somebody else is refused. */
 vt_status vt_cache_dir(char **path, vt_err *err) VT_MUST_USE;
 
 /* An advisory lock (flock) on a file, held until release or the process ends; the file holds the holder's process id

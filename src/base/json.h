@@ -10,8 +10,8 @@
 #include "base/status.h"
 #include "base/text.h"
 
-/* Parses a text or file (at most 64 MiB, nesting bounded by jansson); *root is a new reference. place: file for
- * messages. */
+/* Parses a text or file of at most 64 MiB (an object or array, nested at most 2048 deep, no key twice); *root is a new
+ * reference. place: file for messages. */
 vt_status vt_json_parse(const char *text, size_t size, const char *place, json_t **root, vt_err *err) VT_MUST_USE;
 vt_status vt_json_load(const char *path, json_t **root, vt_err *err) VT_MUST_USE;
 

@@ -34,19 +34,21 @@ typedef struct {
     vt_key_type type;
     size_t offset;              /* of the field in the caller's struct */
     const char *fallback;       /* the default, as a person would type it; NULL: must be given */
-    double min, max;            /* inclusive range of numbers (an amount's value) */
+    double min, max;            /* inclusive range of numbers (an amount's value); HUGE_VAL: no end; 0, 0: no range */
     const char *const *choices; /* NULL-terminated, for VT_KEY_ENUM */
     const char *unit;           /* "images", "seconds", ... or NULL */
     bool may_change;            /* may differ when a run is resumed */
     const char *help;           /* one sentence */
 } vt_key;
 
-/* Sets every field to its default (required strings to NULL). Release frees strings and leaves {0}. */
+/* Sets every field to its default, and one without default (never a switch) to a value that no text gives: a string to
+ * NULL, an amount's unit to none. A default that breaks its own row is an assert. Release frees the strings and leaves
+ * NULL. */
 void vt_keys_default(const vt_key *table, size_t n, void *fields);
 void vt_keys_release(const vt_key *table, size_t n, void *fields);
 
 /* Sets one key from text. An unknown key names the nearest one; type and range errors name key, value and what is
- * expected. */
+ * expected. Texts must be UTF-8. Amounts are never negative, percent at most 100. */
 vt_status vt_keys_set(const vt_key *table, size_t n, void *fields, const char *key, const char *value,
                       vt_err *err) VT_MUST_USE;
 
@@ -54,18 +56,20 @@ vt_status vt_keys_set(const vt_key *table, size_t n, void *fields, const char *k
 vt_status vt_keys_set_yaml(const vt_key *table, size_t n, void *fields, const vt_yaml *y, const char *place,
                            vt_err *err) VT_MUST_USE;
 
-/* "key=value" as typed on a command line. */
+/* "key=value" as typed on a command line; a list may be typed without blanks, "[a,b]". */
 vt_status vt_keys_set_override(const vt_key *table, size_t n, void *fields, const char *assignment,
                                vt_err *err) VT_MUST_USE;
 
 /* Fails with the names of required keys that were not given. */
 vt_status vt_keys_check_required(const vt_key *table, size_t n, const void *fields, vt_err *err) VT_MUST_USE;
 
-/* The value of one key as a person would type it (parsing it gives the same value bit for bit). */
+/* The value of one key as a person would type it (parsing it gives the same value bit for bit); nothing for a key that
+ * was not given. */
 void vt_keys_print(const vt_key *key, const void *fields, vt_text *out);
-/* The whole struct as YAML, sections in table order. */
+/* The whole struct as YAML that reads back to the same values: a section for each first part of a dotted name, in table
+ * order; keys that were not given stay out. */
 void vt_keys_dump(const vt_key *table, size_t n, const void *fields, vt_text *out);
-/* A Markdown table of all keys: name, type and range, default, unit, meaning. */
+/* A Markdown table of all keys: name, type and range, default, unit, whether it may change on resume, meaning. */
 void vt_keys_reference(const vt_key *table, size_t n, vt_text *out);
 
 /* An amount in steps: batch images a step, epoch_images images an epoch, total_steps for percent (0 where percent has

@@ -4,8 +4,7 @@
  * The keyed permutation is a balanced Feistel network over 2h bits, 4^h >= n, whose round function is Philox at
  * (seed, order, epoch, round, half). A Feistel network is a bijection whatever its round function; positions >= n are
  * sent through again (cycle-walking) until they fall below n, at most 4 passes on average, which leaves a bijection of
- * 0 .. n-1. Eight rounds: four suffice against an adversary on wide halves (Luby and Rackoff 1988), narrow halves need
- * more to look uniform. */
+ * 0 .. n-1. Twelve rounds: with 8, sets of 5 or 6 show a preference of 1 % in 200,000 epochs, with 10 none is seen. */
 #include "base/philox.h"
 
 #include <assert.h>
@@ -14,7 +13,7 @@
 #include "base/math.h"
 
 #define PHILOX_ROUNDS  10
-#define FEISTEL_ROUNDS 8
+#define FEISTEL_ROUNDS 12
 
 vt_philox4 vt_philox(uint32_t seed, uint32_t stream, uint64_t index, uint32_t use, uint32_t block)
 {

@@ -36,10 +36,10 @@ vt_rng vt_rng_at(uint32_t seed, uint32_t stream, uint64_t index, uint32_t use);
 uint32_t vt_rng_u32(vt_rng *r);
 float vt_rng_uniform(vt_rng *r);              /* [0, 1), multiples of 2^-24 */
 uint32_t vt_rng_below(vt_rng *r, uint32_t n); /* 0 .. n-1, unbiased (rejection); n >= 1 */
-double vt_rng_normal(vt_rng *r);              /* standard normal, Box-Muller with base/math's log, sin and cos */
+double vt_rng_normal(vt_rng *r);              /* standard normal from two words, Box-Muller, |x| < 6.7 */
 
-/* Position p of a keyed permutation of 0 .. n-1 (Feistel network over the next power of four, cycle-walked): the order
- * of an epoch at any position without a shuffle buffer. n >= 1, 0 <= p < n. */
+/* Position p of a keyed permutation of 0 .. n-1 (12-round Feistel network over the next power of four, cycle-walked):
+ * the order of an epoch at any position without a shuffle buffer. n >= 1, 0 <= p < n. */
 uint64_t vt_permute(uint32_t seed, uint64_t epoch, uint64_t n, uint64_t p);
 
 #endif

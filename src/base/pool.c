@@ -128,7 +128,7 @@ static void wait_for_news(vt_pool *pool, uint64_t served)
 static bool enter(vt_pool *pool, uint64_t *served)
 {
     uint64_t gate = atomic_load(&pool->gate);
-    while ((gate & OPEN_BIT) != 0 && gate >> NUMBER_SHIFT != *served) {
+    while ((gate & OPEN_BIT) != 0) {
         if (atomic_compare_exchange_weak(&pool->gate, &gate, gate + 1)) {
             *served = gate >> NUMBER_SHIFT;
             return true;

@@ -9,16 +9,17 @@
 
 typedef struct vt_pool vt_pool;
 
-/* The work of one chunk: 0 <= chunk < n_chunks, 0 <= thread < vt_pool_threads. Denormals are flushed in every thread.
- */
+/* The work of one chunk: 0 <= chunk < n_chunks, 0 <= thread < vt_pool_threads. Denormals are flushed in every thread,
+ * and stay flushed in the caller's (thread 0). Signals are blocked in the others. */
 typedef void vt_pool_fn(void *context, int64_t chunk, int thread);
 
-/* threads >= 1, the caller's included; 1 starts none. */
+/* threads from 1 to 4096, the caller's included; 1 starts none. */
 vt_status vt_pool_new(vt_pool **pool, int threads, vt_err *err) VT_MUST_USE;
 void vt_pool_free(vt_pool *pool);
 int vt_pool_threads(const vt_pool *pool);
 
-/* Runs all chunks and returns when the last is done. Not reentrant: a chunk must not call it. */
+/* Runs all chunks and returns when the last is done; what chunks wrote is then visible to the caller. Not reentrant: a
+ * chunk must not call it, nor two threads at once. */
 void vt_pool_run(vt_pool *pool, int64_t n_chunks, vt_pool_fn *fn, void *context);
 
 /* For tests: claim chunks in an order drawn from seed instead of 0, 1, 2, ... (0 restores it). Results must not change.

@@ -29,13 +29,13 @@ void *vt_xrealloc(void *p, size_t bytes);
 char *vt_xstrdup(const char *s);
 char *vt_xasprintf(const char *fmt, ...) VT_PRINTF(1, 2);
 
-/* Whole-string numbers, locale-free. Integers take a suffix k, M, G (powers of 1000) and digits like 1_000 or 1e6 when
- * the value is whole; the message names what was expected. */
+/* Whole-string numbers, locale-free; infinity and not-a-number are no numbers. Integers take a suffix k, M, G (powers
+ * of 1000) and digits like 1_000 or 1e6 when the value is whole; the message names what was expected. */
 vt_status vt_parse_i64(const char *s, int64_t *value, vt_err *err) VT_MUST_USE;
 vt_status vt_parse_f64(const char *s, double *value, vt_err *err) VT_MUST_USE;
 vt_status vt_parse_bool(const char *s, bool *value, vt_err *err) VT_MUST_USE; /* true false, yes no, on off */
 
-/* x with the fewest digits, at least 15 where needed, that parse back to the same bits; buf of at least 32 bytes,
+/* x with 15 to 17 significant digits, as few as parse back to the same bits ("0.1", "30"); buf of at least 32 bytes,
  * returned. */
 char *vt_format_f64(char *buf, double x);
 
@@ -44,7 +44,8 @@ char *vt_format_bytes(char *buf, double bytes);
 char *vt_format_count(char *buf, double count);
 char *vt_format_seconds(char *buf, double seconds);
 
-/* The entry of names (n of them) nearest to word by edit distance, or NULL when none is near enough to be meant. */
+/* The entry of names (n of them) nearest to word by edit distance, or NULL when none is near enough to be meant. "lr"
+ * means "optimizer.lr". */
 const char *vt_nearest(const char *word, const char *const *names, size_t n);
 
 bool vt_has_prefix(const char *s, const char *prefix);

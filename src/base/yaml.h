@@ -1,5 +1,6 @@
 /* YAML as recipes need it (libyaml's events): nested maps of scalars and flat lists, every scalar untyped and with its
- * line and column. Anchors, aliases, tags and several documents are refused with a sentence. */
+ * line and column. Anchors, aliases, tags, several documents, lists of lists or maps, keys without a value, more than
+ * 2000 keys or 8 levels are refused with a sentence. */
 #ifndef VT_BASE_YAML_H
 #define VT_BASE_YAML_H
 
@@ -9,7 +10,8 @@
 #include "base/status.h"
 #include "base/text.h"
 
-/* One scalar or one list of a document, in the order of the file. A list is kept as its items, each a text. */
+/* One scalar or one list of a document, in the order of the file. An item that cannot stand bare in a list
+ * is in double quotes there; a comma between parentheses needs none ("[crop(28, 4), flip]"). */
 typedef struct {
     char *key;        /* dotted path, "optimizer.lr" */
     char *value;      /* the scalar's text; for a list its flow form "[a, b]" */
@@ -27,7 +29,7 @@ vt_status vt_yaml_parse(vt_yaml *y, const char *text, size_t size, const char *p
 vt_status vt_yaml_load(vt_yaml *y, const char *path, vt_err *err) VT_MUST_USE;
 void vt_yaml_release(vt_yaml *y);
 
-/* Whether "key: s" reads back as s (a quoted text would too); and s in double quotes, which always does. s is UTF-8. */
+/* Whether "key: s" reads back as s; and s in double quotes, which always does. s is UTF-8. */
 bool vt_yaml_is_plain(const char *s);
 void vt_yaml_quote(const char *s, vt_text *out);
 

@@ -120,7 +120,8 @@ static vt_status open_parts(vt_source *s, const char *text, vt_err *err)
 vt_status vt_source_open(vt_source **source, const char *spec, vt_err *err)
 {
     vt_source *s = vt_xcalloc(1, sizeof *s);
-    vt_status status = open_parts(s, spec, err);
+    vt_err local; /* prefixes need a message to stand before */
+    vt_status status = open_parts(s, spec, err ? err : &local);
     if (status != VT_OK) {
         vt_source_close(s);
         *source = NULL;

@@ -3,6 +3,8 @@
  */
 #include "train/hub_config.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,11 +13,11 @@
 
 #define MAX_CLASSES (1 << 24)
 
-/* timm computes int(width * mlp_ratio): a ratio that is rounded down would lose a unit. */
+/* timm computes int(width * mlp_ratio): a ratio whose product is rounded below the whole number would lose one. */
 static double mlp_ratio(const vt_model_config *c)
 {
     double ratio = (double)c->mlp / (double)c->width;
-    return (int64_t)((double)c->width * ratio) == c->mlp ? ratio : ((double)c->mlp + 0.5) / (double)c->width;
+    return (int64_t)((double)c->width * ratio) == c->mlp ? ratio : nextafter(ratio, INFINITY);
 }
 
 static json_t *model_args(const vt_model_config *c)
@@ -27,11 +29,21 @@ static json_t *model_args(const vt_model_config *c)
                      "gelu_tanh");
 }
 
+/* Seven digits, so that 2/255 in float32 reads as the 0.5 that it stands for. */
+static double rounded(double x)
+{
+    char text[32];
+    double value = x;
+    (void)snprintf(text, sizeof text, "%.7g", x);
+    return vt_parse_f64(text, &value, NULL) == VT_OK ? value : x;
+}
+
 /* timm normalises (pixel/255 - mean) / std; vitro scales pixels to a range: mean and std that say the same. */
 static json_t *pretrained_cfg(const vt_checkpoint_info *info)
 {
     const vt_model_config *c = &info->model;
-    double std = 1.0 / (255.0 * (double)info->pixels.scale), mean = -(double)info->pixels.offset * std;
+    double exact = 1.0 / (255.0 * (double)info->pixels.scale);
+    double std = rounded(exact), mean = rounded(-(double)info->pixels.offset * exact);
     return json_pack("{s:[i,I,I], s:[f,f,f], s:[f,f,f], s:I, s:s, s:s, s:f, s:b}", "input_size", 3,
                      (json_int_t)c->image_height, (json_int_t)c->image_width, "mean", mean, mean, mean, "std", std, std,
                      std, "num_classes", (json_int_t)c->classes, "first_conv", "patch_embed.proj", "classifier", "head",

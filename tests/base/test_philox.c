@@ -68,6 +68,11 @@ static void test_distributions(void **state)
     assert_true(fabs(normal4 - 3) < 5 * sqrt(96) / root);
     for (int i = 0; i < 7; i++)
         assert_true(fabs(counts[i] - n / 7.0) < 5 * sqrt(n * 6.0 / 49));
+    /* Without rejection, half of the numbers below 3 * 2^30 would be multiples of 3. */
+    int thirds = 0;
+    for (int i = 0; i < n; i++)
+        thirds += vt_rng_below(&r, UINT32_C(3) << 30) % 3 == 0;
+    assert_true(fabs(thirds - n / 3.0) < 5 * sqrt(n * 2.0 / 9));
     for (int i = 0; i < 100; i++) {
         assert_int_equal(vt_rng_below(&r, 1), 0);
         assert_true(vt_rng_below(&r, UINT32_MAX) < UINT32_MAX);

@@ -1,6 +1,6 @@
 /* The gradient of the whole model against central differences of its loss, on the reference kernels.
  *
- * For each tensor, along unit directions v (its own gradient's, and random signs):
+ * For each tensor, along unit directions v (its own gradient's, and one of random signs):
  *   D(h) = (L(w + h v) - L(w - h v)) / 2h,   (4 D(h) - D(2h)) / 3 = g.v + O(h^4)
  * The loss is made of float32 results between operations, so L carries noise of some units of its last place, and the
  * bound is  noise / h + curvature h^4  (sound kernels stay below a quarter of it). Two micro-batches, so that
@@ -56,7 +56,7 @@ static double norm_of(const float *g, int64_t n)
     return sqrt(square);
 }
 
-/* direction 0: along g; others: random signs. Unit length. */
+/* direction 0: along g; 1: random signs. Unit length. */
 static void direction(double *v, const float *g, int64_t n, int which, const char *name)
 {
     vt_rng rng = vt_rng_at(1, VT_STREAM_TEST, (uint64_t)which, vt_fnv1a(name));
@@ -71,7 +71,7 @@ static int check_tensor(rig *r, const vt_tensor *t, const float *g)
     const double h = 0.02, noise = 4e-7, curvature = 100.0;
     int wrong = 0;
     double *v = malloc((size_t)t->count * sizeof *v);
-    for (int which = 0; which < 3; which++) {
+    for (int which = 0; which < 2; which++) {
         direction(v, g, t->count, which, t->name);
         double expected = slope(r, t, v, h), found = 0.0;
         for (int64_t j = 0; j < t->count; j++)
@@ -86,8 +86,8 @@ static int check_tensor(rig *r, const vt_tensor *t, const float *g)
     return wrong;
 }
 
-/* Gradients of both micro-batches, then every tensor by differences. */
-static int wrong_projections(const rig_options *o, void (*spoil)(vt_ops *ops))
+/* Gradients of both micro-batches, then tensor by tensor by differences, until enough are wrong. */
+static int wrong_projections(const rig_options *o, void (*spoil)(vt_ops *ops), int enough)
 {
     rig r;
     rig_open(&r, o);
@@ -103,7 +103,7 @@ static int wrong_projections(const rig_options *o, void (*spoil)(vt_ops *ops))
 
     float *all = rig_gradients(&r), *g = all;
     int wrong = 0;
-    for (int i = 0; i < r.model.n_params; i++) {
+    for (int i = 0; i < r.model.n_params && wrong < enough; i++) {
         wrong += check_tensor(&r, &r.model.params[i], g);
         g += r.model.params[i].count;
     }
@@ -114,8 +114,10 @@ static int wrong_projections(const rig_options *o, void (*spoil)(vt_ops *ops))
 
 static rig_options options(vt_head_kind head, vt_recompute recompute)
 {
-    return (rig_options){
-        .config = rig_tiny_config(head), .samples = SAMPLES, .slices = 2, .train = true, .recompute = recompute};
+    vt_model_config config = rig_tiny_config(head);
+    config.image_height = 8;
+    config.image_width = 12;
+    return (rig_options){.config = config, .samples = SAMPLES, .slices = 2, .train = true, .recompute = recompute};
 }
 
 /* Break when any part of the backward pass is not the derivative of the forward pass. */
@@ -123,14 +125,14 @@ static void test_map(void **state)
 {
     (void)state;
     rig_options o = options(VT_HEAD_MAP, VT_RECOMPUTE_NONE);
-    assert_int_equal(wrong_projections(&o, NULL), 0);
+    assert_int_equal(wrong_projections(&o, NULL, 1), 0);
 }
 
 static void test_gap(void **state)
 {
     (void)state;
     rig_options o = options(VT_HEAD_GAP, VT_RECOMPUTE_BLOCK);
-    assert_int_equal(wrong_projections(&o, NULL), 0);
+    assert_int_equal(wrong_projections(&o, NULL, 1), 0);
 }
 
 /* One operation each, wrong by little: GELU's derivative left out; the residual's gradient left out; keys and values
@@ -196,10 +198,10 @@ static void test_spoiled_kernels_fail(void **state)
     (void)state;
     rig_options o = options(VT_HEAD_MAP, VT_RECOMPUTE_NONE);
     o.config.depth = 1;
-    assert_true(wrong_projections(&o, spoil_linear_dx) > 5);
-    assert_true(wrong_projections(&o, spoil_layernorm_bwd) > 5);
-    assert_true(wrong_projections(&o, spoil_attention_bwd) > 5);
-    assert_true(wrong_projections(&o, spoil_linear_dw) > 5);
+    assert_true(wrong_projections(&o, spoil_linear_dx, 3) >= 3);
+    assert_true(wrong_projections(&o, spoil_layernorm_bwd, 3) >= 3);
+    assert_true(wrong_projections(&o, spoil_attention_bwd, 3) >= 3);
+    assert_true(wrong_projections(&o, spoil_linear_dw, 3) >= 3);
 }
 
 int main(void)

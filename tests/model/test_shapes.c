@@ -197,7 +197,7 @@ static void test_check(void **state)
         {"width", {.width = -1}},       {"depth", {.depth = 5000}},
         {"MLP", {.mlp = -4}},           {"height", {.image_height = -28}},
         {"patch", {.image_height = 6}}, {"tokens", {.image_width = 30000}},
-        {"classes", {.classes = -1}},   {"finite", {.head_bias = NAN}},
+        {"classes", {.classes = -1}},   {"finite", {.head_bias = (double)NAN}},
         {"model.head", {.head = 2}},
     };
     for (size_t i = 0; i < VT_COUNT_OF(rows); i++) {

@@ -20,7 +20,6 @@
 #define SCORES      (64 * 1024) /* floats of scores in a block, unless VW queries need more */
 #define JOB_WORK    400000      /* multiply-adds that are worth a job of their own */
 #define KEY_PIECE   128         /* keys packed at a time when a head's width is no multiple of VW */
-#define CACHE_LINE  16  /* floats */
 #define FEW_TOKENS  64  /* up to here the next head is prefetched */
 #define CHAINS      4           /* row j of scores goes into chain j mod 4 of a sum over keys */
 
@@ -71,10 +70,8 @@ int64_t VT_FOR_ISA(vt_cpu_attention_scratch)(const vt_limits *limits)
  * not foresee, and with few tokens waiting for memory would take longer than the work. */
 static void prefetch_part(const float *x, int64_t ld, int64_t rows, int64_t width, int64_t heads, int64_t head)
 {
-    for (int64_t r = part_begin(rows, heads, head); r < part_begin(rows, heads, head + 1); r++) {
-        for (int64_t c = 0; c < heads * width; c += CACHE_LINE)
-            vf_prefetch(x + r * ld + c);
-    }
+    for (int64_t r = part_begin(rows, heads, head); r < part_begin(rows, heads, head + 1); r++)
+        prefetch_row(x + r * ld, heads * width);
 }
 
 typedef struct {
@@ -330,8 +327,17 @@ static void backward_job(void *context, int64_t job, int thread)
     block b = block_over(scratch_of(p->ex, thread), a->kv_tokens, a->head_width, p->block_queries);
     const int64_t end = min_i64(p->items, (job + 1) * p->items_per_job);
     for (int64_t pair = job * p->items_per_job; pair < end; pair++) {
+        const int64_t sample = pair / a->heads, head = pair % a->heads;
+        if (a->q_tokens <= FEW_TOKENS && a->kv_tokens <= FEW_TOKENS && sample + 1 < a->samples) {
+            const int64_t next = sample + 1, rows = a->q_tokens, keys = a->kv_tokens, y_row = a->heads * a->head_width;
+            prefetch_part(a->q + next * a->q_sample_stride, a->q_row_stride, rows, a->head_width, a->heads, head);
+            prefetch_part(a->k + next * a->kv_sample_stride, a->kv_row_stride, keys, a->head_width, a->heads, head);
+            prefetch_part(a->v + next * a->kv_sample_stride, a->kv_row_stride, keys, a->head_width, a->heads, head);
+            prefetch_part(a->y + next * rows * y_row, y_row, rows, a->head_width, a->heads, head);
+            prefetch_part(a->dy + next * rows * y_row, y_row, rows, a->head_width, a->heads, head);
+        }
         for (int64_t q0 = 0; q0 < a->q_tokens; q0 += p->block_queries)
-            backward_block(p, pair / a->heads, pair % a->heads, q0, &b);
+            backward_block(p, sample, head, q0, &b);
     }
 }
 

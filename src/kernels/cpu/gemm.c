@@ -179,6 +179,8 @@ void gemm_pack_rows(const float *b, int64_t ldb, int64_t k, int64_t n, float *pa
         int64_t v0 = part_begin(vecs, n_tiles, t), v1 = part_begin(vecs, n_tiles, t + 1);
         for (int64_t p = 0; p < k; p++) {
             const float *from = b + p * ldb;
+            if (p + PREFETCH_ROWS < k)
+                prefetch_row(from + PREFETCH_ROWS * ldb + v0 * VW, (v1 - v0) * VW);
             for (int64_t v = v0; v < v1; v++, packed += VW) {
                 int64_t left = n - v * VW;
                 vf_store(packed, left >= VW ? vf_load(from + v * VW) : vf_load_n(from + v * VW, (int)left));

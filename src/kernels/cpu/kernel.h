@@ -34,6 +34,16 @@ VT_INLINE float *scratch_of(const vt_exec *ex, int thread)
     return (float *)(void *)(ex->scratch + (size_t)thread * ex->scratch_bytes);
 }
 
+#define CACHE_LINE    16 /* floats */
+#define PREFETCH_ROWS 8  /* how far ahead rows of a wide matrix are asked for: processors foresee no jumps between pages */
+
+/* Asks for a row's columns. */
+VT_INLINE void prefetch_row(const float *row, int64_t cols)
+{
+    for (int64_t c = 0; c < cols; c += CACHE_LINE)
+        vf_prefetch(row + c);
+}
+
 VT_INLINE int64_t min_i64(int64_t a, int64_t b)
 {
     return a < b ? a : b;

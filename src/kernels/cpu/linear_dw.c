@@ -33,6 +33,8 @@ typedef struct {
 static void copy_columns(const float *from, int64_t ld, int64_t rows, int64_t cols, float *to)
 {
     for (int64_t r = 0; r < rows; r++, from += ld, to += cols) {
+        if (r + PREFETCH_ROWS < rows)
+            prefetch_row(from + PREFETCH_ROWS * ld, cols);
         int64_t j = 0;
         for (; j + VW <= cols; j += VW)
             vf_store(to + j, vf_load(from + j));
