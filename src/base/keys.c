@@ -172,7 +172,7 @@ static void add_yaml_value(const vt_key *key, const void *fields, vt_text *out)
     vt_text_release(&value);
 }
 
-/* Bytes of the name up to its first dot; 0 for a name without section. */
+/* Bytes of the name up to its first dot; 0 for a name without section, which counts as a section without name. */
 static size_t section_len(const char *name)
 {
     const char *dot = strchr(name, '.');
@@ -185,26 +185,32 @@ static bool same_section(const char *a, const char *b)
     return n == section_len(b) && memcmp(a, b, n) == 0;
 }
 
+/* The keys of table[i]'s section, under its name where it has one. */
+static void add_section(const vt_key *table, size_t n, size_t i, const void *fields, vt_text *out)
+{
+    size_t len = section_len(table[i].name);
+    bool opened = len == 0;
+    for (size_t j = i; j < n; j++) {
+        if (!same_section(table[i].name, table[j].name) || is_absent(&table[j], fields))
+            continue;
+        if (!opened)
+            vt_text_addf(out, "%.*s:\n", (int)len, table[i].name);
+        opened = true;
+        vt_text_addf(out, "%s%s: ", len == 0 ? "" : "  ", table[j].name + (len == 0 ? 0 : len + 1));
+        add_yaml_value(&table[j], fields, out);
+        vt_text_add(out, "\n");
+    }
+}
+
 void vt_keys_dump(const vt_key *table, size_t n, const void *fields, vt_text *out)
 {
-    vt_text_add(out, "");
+    vt_text_add(out, ""); /* an empty text is a text */
     for (size_t i = 0; i < n; i++) {
-        size_t len = section_len(table[i].name), first = 0;
-        while (len > 0 && !same_section(table[first].name, table[i].name))
+        size_t first = 0;
+        while (!same_section(table[first].name, table[i].name))
             first++;
-        if (len > 0 && first < i)
-            continue; /* written with its section already */
-        bool opened = len == 0;
-        for (size_t j = i; j < (len == 0 ? i + 1 : n); j++) {
-            if (!same_section(table[i].name, table[j].name) || is_absent(&table[j], fields))
-                continue;
-            if (!opened)
-                vt_text_addf(out, "%.*s:\n", (int)len, table[i].name);
-            opened = true;
-            vt_text_addf(out, "%s%s: ", len == 0 ? "" : "  ", table[j].name + (len == 0 ? 0 : len + 1));
-            add_yaml_value(&table[j], fields, out);
-            vt_text_add(out, "\n");
-        }
+        if (first == i)
+            add_section(table, n, i, fields, out);
     }
 }
 
@@ -235,13 +241,8 @@ static void add_kind(const vt_key *key, vt_text *out)
         vt_text_add(&range, " ");
         vt_key_add_choices(key, ", ", &range);
     } else if (vt_key_is_bounded(key) && key->type != VT_KEY_STRING && key->type != VT_KEY_BOOL) {
-        size_t before = range.len;
         vt_text_add(&range, ", ");
         vt_key_add_range(key, &range);
-        if (range.len == before + 2) {
-            range.len = before;
-            range.s[before] = '\0';
-        }
     }
     add_cell(range.s, out);
     vt_text_release(&range);
@@ -249,9 +250,8 @@ static void add_kind(const vt_key *key, vt_text *out)
 
 void vt_keys_reference(const vt_key *table, size_t n, vt_text *out)
 {
-    vt_text_add(
-        out,
-        "| key | type and range | default | unit | on resume | meaning |\n| --- | --- | --- | --- | --- | --- |\n");
+    vt_text_add(out, "| key | type and range | default | unit | on resume | meaning |\n"
+                     "| --- | --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < n; i++) {
         const vt_key *key = &table[i];
         vt_text_addf(out, "| `%s` | ", key->name);

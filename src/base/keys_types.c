@@ -13,7 +13,7 @@
 
 bool vt_key_is_bounded(const vt_key *key)
 {
-    return key->min != 0 || key->max != 0;
+    return (key->min != 0 || key->max != 0) && !(isinf(key->min) && isinf(key->max));
 }
 
 void vt_key_add_range(const vt_key *key, vt_text *out)
@@ -21,7 +21,7 @@ void vt_key_add_range(const vt_key *key, vt_text *out)
     char low[32], high[32];
     vt_format_f64(low, key->min);
     vt_format_f64(high, key->max);
-    if (!vt_key_is_bounded(key) || (isinf(key->min) && isinf(key->max)))
+    if (!vt_key_is_bounded(key))
         return;
     if (isinf(key->max))
         vt_text_addf(out, "at least %s", low);

@@ -7,14 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MSG_BYTES sizeof(((vt_err){0}).msg)
+
 static void store(vt_err *err, vt_status code, const char *text)
 {
     if (err == NULL)
         return;
     err->code = code;
     size_t n = strlen(text);
-    if (n >= sizeof(err->msg))
-        n = sizeof(err->msg) - 1;
+    if (n >= MSG_BYTES)
+        n = MSG_BYTES - 1;
     memcpy(err->msg, text, n);
     err->msg[n] = '\0';
 }
@@ -32,7 +34,7 @@ static void append(char *text, size_t size, const char *more)
 vt_status vt_fail(vt_err *err, vt_status code, const char *fmt, ...)
 {
     assert(code != VT_OK);
-    char text[sizeof(err->msg)];
+    char text[MSG_BYTES];
     va_list args;
     va_start(args, fmt);
     if (vsnprintf(text, sizeof(text), fmt, args) < 0)
@@ -45,7 +47,7 @@ vt_status vt_fail(vt_err *err, vt_status code, const char *fmt, ...)
 vt_status vt_fail_errno(vt_err *err, const char *fmt, ...)
 {
     int number = errno;
-    char text[sizeof(err->msg)], reason[128];
+    char text[MSG_BYTES], reason[128];
     va_list args;
     va_start(args, fmt);
     if (vsnprintf(text, sizeof(text), fmt, args) < 0)
@@ -63,7 +65,7 @@ vt_status vt_prefix(vt_err *err, const char *fmt, ...)
 {
     if (err == NULL)
         return VT_EINVAL;
-    char text[sizeof(err->msg)];
+    char text[MSG_BYTES];
     va_list args;
     va_start(args, fmt);
     if (vsnprintf(text, sizeof(text), fmt, args) < 0)

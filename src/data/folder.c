@@ -56,11 +56,12 @@ static vt_status add_folder(folder *f, const char *relative, int32_t label, int 
 static vt_status add_entry(folder *f, const char *relative, int32_t label, int depth, vt_err *err)
 {
     char *path = vt_path_join(f->root, relative);
-    struct stat st, link;
+    struct stat st;
     vt_status status = VT_OK;
-    if (stat(path, &st) != 0 || lstat(path, &link) != 0)
+    bool found = lstat(path, &st) == 0, link = found && S_ISLNK(st.st_mode);
+    if (!found || (link && stat(path, &st) != 0))
         status = vt_fail_errno(err, "%s", path);
-    else if (S_ISDIR(st.st_mode) && S_ISDIR(link.st_mode) && depth < MAX_DEPTH)
+    else if (S_ISDIR(st.st_mode) && !link && depth < MAX_DEPTH)
         status = add_folder(f, relative, label, depth + 1, err);
     else if (S_ISREG(st.st_mode) && is_image_name(relative))
         status = add_file(f, relative, (int64_t)st.st_size, label, err);

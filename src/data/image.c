@@ -1,12 +1,16 @@
 /* Image buffers, recognition of formats by their first bytes, and the choice of the decoder. */
 #include "data/image.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/attr.h"
 #include "base/file.h"
 #include "data/codec.h"
+
+/* A buffer above this is given back when an image of ordinary size follows the huge one. */
+#define LARGE_BYTES ((size_t)64 << 20)
 
 /* Formats that are recognised but not decoded, so that the message can say what the file is. */
 static const struct {
@@ -56,7 +60,8 @@ vt_status vt_image_resize_buffer(vt_image *im, int64_t width, int64_t height, vt
 {
     VT_TRY(vt_image_check_size(width, height, err));
     size_t need = (size_t)width * (size_t)height * 3;
-    if (need > im->capacity) {
+    bool wasteful = im->capacity > LARGE_BYTES && need < im->capacity / 4;
+    if (need > im->capacity || wasteful) {
         free(im->pixels);
         im->capacity = 0;
         im->pixels = malloc(need);

@@ -116,7 +116,7 @@ vt_status vt_png_probe(const void *data, size_t size, int64_t *width, int64_t *h
 vt_status vt_png_decode(vt_image *im, const void *data, size_t size, vt_err *err)
 {
     stream s = {.data = data, .size = size, .left = SIGNATURE_BYTES};
-    int64_t width, height;
+    int64_t width = 0, height = 0;
     spng_ctx *ctx;
     vt_status status = open_png(&ctx, &s, &width, &height, err);
     if (status == VT_OK)

@@ -217,8 +217,10 @@ static vt_status split_classes(char *text, size_t size, char **names, int64_t *n
         if (*n == VT_MAX_CLASSES)
             return vt_fail(err, VT_EFORMAT, "more than %d classes", VT_MAX_CLASSES);
         const char *name = class_on_line(line, *n, err);
-        if (!name)
-            return vt_prefix(err, "line %lld", (long long)*n + 1);
+        if (!name) {
+            vt_prefix(err, "line %lld", (long long)*n + 1);
+            return VT_EFORMAT;
+        }
         names[(*n)++] = vt_xstrdup(name);
     }
     return check_unique(names, *n, err);

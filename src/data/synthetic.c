@@ -99,6 +99,15 @@ static void colour_of(double hue, double brightness, double white, double rgb[3]
     }
 }
 
+/* A statement for each number: C leaves the order of a call's arguments to the compiler, and the order is the picture. */
+static void draw_colour(vt_rng *r, double hue, double dark, double bright, double least_white, double most_white,
+                        double rgb[3])
+{
+    double brightness = between(r, dark, bright);
+    double white = between(r, least_white, most_white);
+    colour_of(hue, brightness, white, rgb);
+}
+
 static scene draw_scene(const synthetic *s, int64_t class, vt_rng *r)
 {
     scene d = {.shape = (int)(class % 8), .texture = (int)(class / 8 % 4)};
@@ -108,13 +117,15 @@ static scene draw_scene(const synthetic *s, int64_t class, vt_rng *r)
     double tilt = between(r, -0.3, 0.3); /* radians: a square never becomes a diamond */
     d.cosine = vt_cos(tilt);
     d.sine = vt_sin(tilt);
-    double hue = between(r, 0.0, 360.0), spread = between(r, -25.0, 25.0);
+    double hue = between(r, 0.0, 360.0);
+    double spread = between(r, -25.0, 25.0);
     if (s->classes > 32)
         hue = colour_hues[class / 32] + spread;
     if (hue < 0.0)
         hue += 360.0;
-    colour_of(hue, between(r, 0.6, 1.0), between(r, 0.0, 0.3), d.ink);
-    colour_of(between(r, 0.0, 360.0), between(r, 0.1, 0.5), between(r, 0.3, 1.0), d.paper);
+    draw_colour(r, hue, 0.6, 1.0, 0.0, 0.3, d.ink);
+    hue = between(r, 0.0, 360.0);
+    draw_colour(r, hue, 0.1, 0.5, 0.3, 1.0, d.paper);
     d.slope_x = between(r, -0.15, 0.15);
     d.slope_y = between(r, -0.15, 0.15);
     return d;

@@ -23,7 +23,8 @@ vt_status vt_schedule_check(const vt_schedule *s, vt_err *err)
     if (s->kind < 0 || (size_t)s->kind >= VT_COUNT_OF(vt_schedule_kinds))
         return vt_fail(err, VT_EINVAL, "schedule.name: there is no schedule %d", s->kind);
     if (s->steps < 1)
-        return vt_fail(err, VT_EINVAL, "schedule.length is %lld steps; a training has at least one step", (long long)s->steps);
+        return vt_fail(err, VT_EINVAL, "schedule.length is %lld steps; a training has at least one step",
+                       (long long)s->steps);
     if (s->warmup < 0 || s->cooldown < 0 || s->warmup > s->steps || s->cooldown > s->steps - s->warmup)
         return vt_fail(err, VT_EINVAL,
                        "schedule.warmup (%lld steps) and schedule.cooldown (%lld steps) must fit into the %lld steps "

@@ -17,7 +17,7 @@
 static double mlp_ratio(const vt_model_config *c)
 {
     double ratio = (double)c->mlp / (double)c->width;
-    return (int64_t)((double)c->width * ratio) == c->mlp ? ratio : nextafter(ratio, INFINITY);
+    return (int64_t)((double)c->width * ratio) == c->mlp ? ratio : nextafter(ratio, 1e9);
 }
 
 static json_t *model_args(const vt_model_config *c)

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/philox.h"
+#include "data/codec.h"
 #include "data/source.h"
 
 static char dir[256];
@@ -65,7 +66,8 @@ const char *fx_real(const char *name)
 {
     static char path[1024];
     const char *root = getenv("VITRO_DATA");
-    const char *const places[] = {root ? root : "", "../shared/data", "../../shared/data", VITRO_SOURCE "/../shared/data"};
+    const char *const places[] = {root ? root : "", "../shared/data", "../../shared/data",
+                                  VITRO_SOURCE "/../shared/data"};
     for (size_t i = root ? 0 : 1; i < (root ? 1 : VT_COUNT_OF(places)); i++) {
         snprintf(path, sizeof path, "%s/%s", places[i], name);
         if (access(path, R_OK) == 0)
@@ -82,19 +84,17 @@ void fx_image(vt_image *im, int64_t width, int64_t height, uint32_t seed)
     uint32_t base[3] = {vt_rng_below(&r, 256), vt_rng_below(&r, 256), vt_rng_below(&r, 256)};
     for (int64_t p = 0; p < width * height; p++) {
         for (int c = 0; c < 3; c++)
-            im->pixels[p * 3 + c] = (uint8_t)(base[c] + (uint32_t)(p % width) * 3 + (uint32_t)(p / width) * 5 +
-                                              vt_rng_below(&r, 16));
+            im->pixels[p * 3 + c] =
+                (uint8_t)(base[c] + (uint32_t)(p % width) * 3 + (uint32_t)(p / width) * 5 + vt_rng_below(&r, 16));
     }
 }
 
 unsigned char *fx_png(int64_t width, int64_t height, uint32_t seed, size_t *size)
 {
     vt_image im = {0};
-    unsigned char *data;
+    unsigned char *data = NULL;
     fx_image(&im, width, height, seed);
-    const char *path = fx_path("fixture.png");
-    assert_int_equal(vt_image_write_png(&im, path, NULL), VT_OK);
-    assert_int_equal(vt_file_read(path, 1u << 26, &data, size, NULL), VT_OK);
+    assert_int_equal(vt_png_encode(&im, &data, size, NULL), VT_OK);
     vt_image_release(&im);
     return data;
 }

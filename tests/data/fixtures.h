@@ -1,5 +1,5 @@
-/* What the tests of data/ share: a temporary folder, files and tar archives written into it, small images, and the place of
- * the real data (VITRO_DATA, or ../shared/data beside the project). */
+/* What the tests of data/ share: a temporary folder, files and tar archives written into it, small images, and the
+ * place of the real data (VITRO_DATA, or ../shared/data beside the project). */
 #ifndef VT_TESTS_DATA_FIXTURES_H
 #define VT_TESTS_DATA_FIXTURES_H
 

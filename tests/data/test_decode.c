@@ -141,13 +141,15 @@ static void test_hard_images(void **state)
             row = strcmp(rows[i].file, vt_path_base(m.name)) == 0 ? &rows[i] : NULL;
         assert_non_null(row);
         if (strstr(row->file, "bomb_10000"))
-            continue; /* 100 megapixels: seconds under sanitizers */
+            continue;                                                 /* 100 megapixels: seconds under sanitizers */
         unsigned char *data = malloc((size_t)m.size + (m.size == 0)); /* exact, so that a sanitizer sees reads beyond */
         assert_int_equal(vt_file_read_at(fd, path, m.offset, data, (size_t)m.size, NULL), VT_OK);
         bool same = agrees(row, data, (size_t)m.size, said, sizeof said);
         if (same == known_difference(row->file))
             fail_msg("%s: %s, but %s", row->file, same ? "agrees with Pillow" : said,
-                     same ? "is listed as different" : row->ok ? row->hash : "Pillow refuses it");
+                     same      ? "is listed as different"
+                     : row->ok ? row->hash
+                               : "Pillow refuses it");
         parted += !same;
         met++;
         free(data);
@@ -167,7 +169,10 @@ static void test_png_round_trip(void **state)
     for (uint32_t k = 0; k < 4; k++) {
         int64_t width = 1 + 13 * k, height = 1 + 7 * k, w, h;
         fx_image(&in, width, height, k);
-        unsigned char *png = fx_png(width, height, k, &size);
+        unsigned char *png;
+        const char *path = fx_path("%u.png", k);
+        assert_int_equal(vt_image_write_png(&in, path, NULL), VT_OK);
+        assert_int_equal(vt_file_read(path, 1u << 20, &png, &size, NULL), VT_OK);
         assert_int_equal(vt_image_decode(&out, png, size, "x.png", NULL), VT_OK);
         assert_int_equal(vt_image_probe(png, size, "x.png", &w, &h, NULL), VT_OK);
         assert_true(w == width && h == height && out.width == width && out.height == height);
@@ -217,6 +222,15 @@ static void test_limits(void **state)
     assert_non_null(strstr(err.msg, "65021 x 65021"));
     assert_null(im.pixels);
     free(data);
+    data = fx_jpeg(16, 16, 0, true, &size); /* progressive, without subsampling: coefficients of 1 GB */
+    for (size_t i = 0; i + 9 < size; i++)
+        sof = data[i] == 0xff && data[i + 1] == 0xc2 ? i : sof;
+    memcpy(data + sof + 5, (uint8_t[]){13000 >> 8, 13000 & 255, 13000 >> 8, 13000 & 255}, 4);
+    data[sof + 11] = 0x11;
+    assert_int_equal(vt_image_decode(&im, data, size, "big.jpg", &err), VT_ENOMEM);
+    assert_non_null(strstr(err.msg, "13000 x 13000 pixels takes more than 640 MiB"));
+    free(data);
+    vt_image_release(&im);
     assert_int_equal(vt_image_resize_buffer(&im, VT_MAX_SIDE + 1, 1, &err), VT_EFORMAT);
     assert_int_equal(vt_image_resize_buffer(&im, 0, 1, &err), VT_EFORMAT);
     assert_int_equal(vt_image_resize_buffer(&im, INT64_MAX, INT64_MAX, &err), VT_EFORMAT);
@@ -284,7 +298,9 @@ static void test_damaged_files(void **state)
             memcpy(copy, data, size);
             int changes = 1 + (int)vt_rng_below(&r, 6);
             for (int k = 0; k < changes; k++)
-                copy[vt_rng_below(&r, (uint32_t)(round % 2 ? size : size < 700 ? size : 700))] = (uint8_t)vt_rng_u32(&r);
+                copy[vt_rng_below(&r, (uint32_t)(round % 2    ? size
+                                                 : size < 700 ? size
+                                                              : 700))] = (uint8_t)vt_rng_u32(&r);
             vt_err err = {0};
             if (vt_image_decode(&im, copy, size, "damaged", &err) != VT_OK)
                 assert_true(strlen(err.msg) > 10);
@@ -304,9 +320,9 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hard_images),     cmocka_unit_test(test_png_round_trip),
+        cmocka_unit_test(test_hard_images),           cmocka_unit_test(test_png_round_trip),
         cmocka_unit_test(test_every_cut_is_an_error), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_too_many_scans),  cmocka_unit_test(test_other_formats),
+        cmocka_unit_test(test_too_many_scans),        cmocka_unit_test(test_other_formats),
         cmocka_unit_test(test_damaged_files),
     };
     return cmocka_run_group_tests(tests, NULL, clean);

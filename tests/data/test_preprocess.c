@@ -149,7 +149,7 @@ typedef double formula_fn(const vt_image *in, int64_t height, int64_t width, int
 /* The result is the formula's, truncated; where the formula is within 1e-3 of a whole number, either neighbour. */
 static void compare_resize(resize_fn *resize, formula_fn *formula)
 {
-    static const int64_t sizes[][4] = {{7, 5, 3, 4}, {5, 7, 11, 9}, {64, 48, 28, 28}, {1, 1, 5, 3},
+    static const int64_t sizes[][4] = {{7, 5, 3, 4}, {5, 7, 11, 9},    {64, 48, 28, 28}, {1, 1, 5, 3},
                                        {1, 9, 4, 4}, {31, 33, 32, 32}, {100, 3, 7, 70}};
     vt_image in = {0}, out = {0};
     for (uint32_t k = 0; k < VT_COUNT_OF(sizes); k++) {
@@ -233,7 +233,8 @@ static void test_bilinear_rect(void **state)
 
 /* --- random operations --- */
 
-/* Breaks when the inception crop leaves the image, its area or its aspect, or is distributed otherwise than by height. */
+/* Breaks when the inception crop leaves the image, its area or its aspect, or is distributed otherwise than by height.
+ */
 static void test_inception_rect(void **state)
 {
     static const int64_t sizes[][2] = {{28, 28}, {500, 333}, {32, 200}, {3, 3}, {224, 300}};
@@ -253,7 +254,8 @@ static void test_inception_rect(void **state)
             area_sum += area / total;
             x_sum += width > r.width ? (double)r.x / (double)(width - r.width) : 0.5;
         }
-        if (k == 1 || k == 4) { /* uniform height: the mean area is near (h0^2 + h0 h1 + h1^2) / 3 of heights, not 0.525 */
+        if (k == 1 ||
+            k == 4) { /* uniform height: the mean area is near (h0^2 + h0 h1 + h1^2) / 3 of heights, not 0.525 */
             assert_true(area_sum / 4000 > 0.25 && area_sum / 4000 < 0.45);
             assert_true(x_sum / 4000 > 0.45 && x_sum / 4000 < 0.52);
         }
@@ -389,8 +391,9 @@ static void test_help(void **state)
         vt_preprocess p;
         assert_int_equal(vt_preprocess_parse(&p, list, NULL), VT_OK);
         assert_int_equal(p.ops[0].kind, n);
-        assert_int_equal(vt_preprocess_is_random(&p),
-                         strcmp(name, "flip") == 0 || strcmp(name, "inception_crop") == 0 || strcmp(name, "random_crop") == 0);
+        assert_int_equal(vt_preprocess_is_random(&p), strcmp(name, "flip") == 0 ||
+                                                          strcmp(name, "inception_crop") == 0 ||
+                                                          strcmp(name, "random_crop") == 0);
     }
     assert_int_equal(n, 7);
 }
@@ -404,13 +407,20 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_wrong_lists),
-        cmocka_unit_test(test_check),           cmocka_unit_test(test_bilinear_formula),
-        cmocka_unit_test(test_area_formula),    cmocka_unit_test(test_resize_by_hand),
-        cmocka_unit_test(test_bilinear_rect),   cmocka_unit_test(test_inception_rect),
-        cmocka_unit_test(test_inception_minimum), cmocka_unit_test(test_random_operations),
-        cmocka_unit_test(test_fixed_operations), cmocka_unit_test(test_crop_too_large),
-        cmocka_unit_test(test_mangled_lists),   cmocka_unit_test(test_help),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_wrong_lists),
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_bilinear_formula),
+        cmocka_unit_test(test_area_formula),
+        cmocka_unit_test(test_resize_by_hand),
+        cmocka_unit_test(test_bilinear_rect),
+        cmocka_unit_test(test_inception_rect),
+        cmocka_unit_test(test_inception_minimum),
+        cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_fixed_operations),
+        cmocka_unit_test(test_crop_too_large),
+        cmocka_unit_test(test_mangled_lists),
+        cmocka_unit_test(test_help),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -225,8 +225,14 @@ static void test_hostile_headers(void **state)
         if (!strstr(err.msg, cases[i].word))
             fail_msg("case %zu: %s", i, err.msg);
     }
-    static const char *const records[] = {"5 a=b\n", "99 path=x\n", "0 path=x\n", "path=x\n", "11 size=1x\n", "9 pathx=\n9",
-                                          "28 size=99999999999999999999\n", "18446744073709551616 a=b\n"};
+    static const char *const records[] = {"5 a=b\n",
+                                          "99 path=x\n",
+                                          "0 path=x\n",
+                                          "path=x\n",
+                                          "11 size=1x\n",
+                                          "9 pathx=\n9",
+                                          "28 size=99999999999999999999\n",
+                                          "18446744073709551616 a=b\n"};
     for (size_t i = 0; i < VT_COUNT_OF(records); i++) {
         vt_text tar = {0};
         add_pax(&tar, records[i]);
@@ -293,7 +299,8 @@ static size_t cached_files(void)
     return n;
 }
 
-/* Breaks when a gzip shard is unpacked twice, read otherwise than the plain one, or a broken one leaves a file behind. */
+/* Breaks when a gzip shard is unpacked twice, read otherwise than the plain one, or a broken one leaves a file behind.
+ */
 static void test_gzip_shards(void **state)
 {
     char plain[VT_HASH_HEX], packed[VT_HASH_HEX];
@@ -405,11 +412,11 @@ int main(void)
 {
     fx_dir();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples),     cmocka_unit_test(test_dialects),
-        cmocka_unit_test(test_bad_samples), cmocka_unit_test(test_every_cut_is_an_error),
+        cmocka_unit_test(test_samples),         cmocka_unit_test(test_dialects),
+        cmocka_unit_test(test_bad_samples),     cmocka_unit_test(test_every_cut_is_an_error),
         cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_damaged_archives),
-        cmocka_unit_test(test_gzip_shards), cmocka_unit_test(test_class_names),
-        cmocka_unit_test(test_many_shards), cmocka_unit_test(test_real_shards),
+        cmocka_unit_test(test_gzip_shards),     cmocka_unit_test(test_class_names),
+        cmocka_unit_test(test_many_shards),     cmocka_unit_test(test_real_shards),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -11,10 +11,9 @@
 #define BLOCK_K     256 /* rows of dy and x in one piece */
 #define MOST_OUT    192 /* largest tile, in rows and columns of dw */
 #define MOST_IN     256
-#define LEAST_OUT   24
+#define LEAST_OUT   12
 #define LEAST_IN    64
-#define LEAST_JOBS  12
-#define NARROW      256 /* floats: up to here a row of dy or x is read in place */
+#define LEAST_JOBS  8
 #define BIAS_CHAINS 4   /* row r of a slice goes into chain r mod 4 of a bias sum */
 
 typedef struct {
@@ -27,21 +26,8 @@ typedef struct {
 typedef struct {
     int64_t o0, o1, i0, i1;
     slice_tree sums, bias_sums;
-    float *dy_piece, *x_piece;
+    float *x_piece;
 } dw_tile;
-
-static void copy_columns(const float *from, int64_t ld, int64_t rows, int64_t cols, float *to)
-{
-    for (int64_t r = 0; r < rows; r++, from += ld, to += cols) {
-        if (r + PREFETCH_ROWS < rows)
-            prefetch_row(from + PREFETCH_ROWS * ld, cols);
-        int64_t j = 0;
-        for (; j + VW <= cols; j += VW)
-            vf_store(to + j, vf_load(from + j));
-        for (; j < cols; j++)
-            to[j] = from[j];
-    }
-}
 
 /* The tile's product over rows r0 .. r1 of dy and x, into or onto the tree's free buffer. */
 static void add_piece(const vt_linear_dw_args *a, dw_tile *t, int64_t r0, int64_t r1, gemm_start start)
@@ -58,12 +44,7 @@ static void add_piece(const vt_linear_dw_args *a, dw_tile *t, int64_t r0, int64_
                    .c = t->sums.free,
                    .ldc = ins,
                    .start = start};
-    if (a->out > NARROW) {
-        copy_columns(g.a, g.lda, g.k, outs, t->dy_piece);
-        g.a = t->dy_piece;
-        g.lda = outs;
-    }
-    if (a->in > NARROW || a->in % VW != 0) {
+    if (a->in % VW != 0) { /* its last vector would be read beyond the row */
         gemm_pack_rows(g.b, g.ldb, g.k, ins, t->x_piece);
         g.b = t->x_piece;
         g.ldb = 0;
@@ -120,17 +101,16 @@ static void dw_job(void *context, int64_t job, int thread)
     const dw_plan *p = context;
     const vt_linear_dw_args *a = p->a;
     const int64_t out_block = job / p->in_blocks, in_block = job % p->in_blocks;
-    const int64_t out_tiles = ceil_div(a->out, TILE_ROWS), in_vecs = ceil_div(a->in, VW);
+    const int64_t out_tiles = ceil_div(a->out, TILE_ROWS), in_tiles = ceil_div(a->in, TILE_COLS);
     dw_tile t = {
         .o0 = part_begin(out_tiles, p->out_blocks, out_block) * TILE_ROWS,
         .o1 = min_i64(a->out, part_begin(out_tiles, p->out_blocks, out_block + 1) * TILE_ROWS),
-        .i0 = part_begin(in_vecs, p->in_blocks, in_block) * VW,
-        .i1 = min_i64(a->in, part_begin(in_vecs, p->in_blocks, in_block + 1) * VW),
+        .i0 = part_begin(in_tiles, p->in_blocks, in_block) * TILE_COLS,
+        .i1 = min_i64(a->in, part_begin(in_tiles, p->in_blocks, in_block + 1) * TILE_COLS),
     };
     float *scratch = scratch_of(p->ex, thread);
     const int64_t outs = t.o1 - t.o0, ins = t.i1 - t.i0;
-    t.dy_piece = scratch;
-    t.x_piece = t.dy_piece + BLOCK_K * MOST_OUT;
+    t.x_piece = scratch;
     float *bias_buffers = t.x_piece + BLOCK_K * MOST_IN;
     t.bias_sums = tree_over(bias_buffers, outs, a->slices);
     t.sums = tree_over(bias_buffers + tree_buffers(VT_MAX_SLICES) * MOST_OUT, outs * ins, a->slices);
@@ -148,10 +128,10 @@ void VT_KERNEL(linear_dw)(const vt_exec *ex, const vt_linear_dw_args *a)
     /* The largest tiles that leave jobs enough: they read dy and x the fewest times. */
     int64_t outs = MOST_OUT, ins = MOST_IN;
     while (ceil_div(a->out, outs) * ceil_div(a->in, ins) < LEAST_JOBS && (outs > LEAST_OUT || ins > LEAST_IN)) {
-        if (ins > LEAST_IN && (ins >= outs || outs == LEAST_OUT))
-            ins /= 2;
-        else
+        if (outs > 4 * LEAST_OUT || ins == LEAST_IN)
             outs /= 2;
+        else
+            ins /= 2;
     }
     dw_plan p = {.ex = ex, .a = a, .out_blocks = ceil_div(a->out, outs), .in_blocks = ceil_div(a->in, ins)};
     vt_pool_run(ex->pool, p.out_blocks * p.in_blocks, dw_job, &p);
@@ -159,6 +139,6 @@ void VT_KERNEL(linear_dw)(const vt_exec *ex, const vt_linear_dw_args *a)
 
 int64_t VT_FOR_ISA(vt_cpu_linear_dw_scratch)(const vt_limits *limits)
 {
-    return BLOCK_K * (MOST_OUT + MOST_IN) + tree_buffers(VT_MAX_SLICES) * MOST_OUT +
+    return BLOCK_K * MOST_IN + tree_buffers(VT_MAX_SLICES) * MOST_OUT +
            tree_buffers(limits->slices) * MOST_OUT * MOST_IN;
 }

@@ -1,0 +1,263 @@
+/* The loader: its order, its independence of workers, its errors, its end. */
+#include "fixtures.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/philox.h"
+#include "data/loader.h"
+
+typedef struct {
+    vt_source *source;
+    vt_preprocess preprocess;
+    vt_loader_options options;
+    void *ring;
+    vt_loader *loader;
+} rig;
+
+static void rig_open(rig *r, const char *spec, const char *list)
+{
+    vt_err err = {0};
+    if (vt_source_open(&r->source, spec, &err) != VT_OK || vt_preprocess_parse(&r->preprocess, list, &err) != VT_OK)
+        fail_msg("%s", err.msg);
+}
+
+static void rig_start(rig *r)
+{
+    vt_err err = {0};
+    r->options.source = r->source;
+    r->options.preprocess = &r->preprocess;
+    vt_arena counting = vt_arena_counting();
+    assert_null(vt_loader_place(&counting, &r->options));
+    r->ring = aligned_alloc(VT_ARENA_ALIGN, counting.used);
+    memset(r->ring, 0x5a, counting.used);
+    vt_arena arena = vt_arena_over(r->ring, counting.used);
+    void *place = vt_loader_place(&arena, &r->options);
+    assert_ptr_equal(place, r->ring);
+    assert_int_equal(arena.used, counting.used);
+    if (vt_loader_new(&r->loader, &r->options, place, &err) != VT_OK)
+        fail_msg("%s", err.msg);
+}
+
+static void rig_stop(rig *r)
+{
+    vt_loader_free(r->loader);
+    free(r->ring);
+    r->loader = NULL;
+}
+
+/* A hash of all batches of a run; *batches and *samples are counted. */
+static void hash_run(rig *r, char hex[VT_HASH_HEX], int64_t *batches, int64_t *samples)
+{
+    vt_hasher *h = vt_hasher_new();
+    *batches = *samples = 0;
+    rig_start(r);
+    for (;;) {
+        vt_batch b;
+        vt_err err = {0};
+        if (vt_loader_next(r->loader, &b, &err) != VT_OK)
+            fail_msg("%s", err.msg);
+        if (b.count == 0)
+            break;
+        assert_int_equal(b.position, r->options.start + *samples);
+        vt_hasher_add(h, b.images, (size_t)(b.count * r->options.height * r->options.width * 3));
+        vt_hasher_add(h, b.labels, (size_t)b.count * sizeof *b.labels);
+        *batches += 1;
+        *samples += b.count;
+        vt_loader_release_batch(r->loader);
+    }
+    assert_true(vt_loader_wait_ns(r->loader) >= 0);
+    rig_stop(r);
+    vt_hasher_finish(h, hex);
+}
+
+/* Breaks when the number of workers, of slots or the size of claims changes a byte or the order. */
+static void test_same_bytes(void **state)
+{
+    rig r = {0};
+    char first[VT_HASH_HEX], hex[VT_HASH_HEX];
+    rig_open(&r, "synthetic:shapes?classes=5&size=12&count=97", "[pad(2), random_crop(12), flip]");
+    for (int k = 0; k < 4; k++) {
+        static const int workers[] = {1, 3, 7, 2}, slots[] = {2, 3, 5, 2};
+        int64_t batches, samples;
+        r.options = (vt_loader_options){.height = 12,
+                                        .width = 12,
+                                        .batch = 10,
+                                        .end = 297,
+                                        .shuffle = true,
+                                        .seed = 5,
+                                        .workers = workers[k],
+                                        .slots = slots[k]};
+        hash_run(&r, k ? hex : first, &batches, &samples);
+        assert_int_equal(batches, 30);
+        assert_int_equal(samples, 297);
+        if (k)
+            assert_string_equal(hex, first);
+    }
+    vt_source_close(r.source);
+}
+
+/* Breaks when a resumed run does not go on with the same samples, or the batch size changes them. */
+static void test_start_anywhere(void **state)
+{
+    rig r = {0};
+    int32_t all[200], part[200];
+    rig_open(&r, "synthetic:shapes?classes=40&size=8&count=60", "[resize(8)]");
+    for (int run = 0; run < 2; run++) {
+        int32_t *labels = run ? part : all;
+        r.options = (vt_loader_options){.height = 8,
+                                        .width = 8,
+                                        .batch = run ? 7 : 10,
+                                        .start = run ? 83 : 0,
+                                        .end = 200,
+                                        .shuffle = true,
+                                        .seed = 1,
+                                        .workers = 2,
+                                        .slots = 2};
+        rig_start(&r);
+        vt_batch b;
+        while (vt_loader_next(r.loader, &b, NULL) == VT_OK && b.count > 0) {
+            memcpy(labels + b.position, b.labels, (size_t)b.count * sizeof *labels);
+            vt_loader_release_batch(r.loader);
+        }
+        rig_stop(&r);
+    }
+    assert_memory_equal(all + 83, part + 83, 117 * sizeof *all);
+    for (int64_t p = 0; p < 200; p++) { /* the order that the contract states */
+        int64_t sample = (int64_t)vt_permute(1, (uint64_t)p / 60, 60, (uint64_t)p % 60);
+        assert_int_equal(all[p], sample % 40);
+    }
+    vt_source_close(r.source);
+}
+
+/* Breaks when evaluation does not see every sample once, in order, with a short last batch. */
+static void test_evaluation_order(void **state)
+{
+    rig r = {0};
+    rig_open(&r, "synthetic:shapes?classes=9&size=8&count=25", "[resize(8)]");
+    r.options = (vt_loader_options){.height = 8, .width = 8, .batch = 10, .end = 25, .workers = 2, .slots = 2};
+    rig_start(&r);
+    for (int64_t p = 0; p < 25; p += 10) {
+        vt_batch b;
+        assert_int_equal(vt_loader_next(r.loader, &b, NULL), VT_OK);
+        assert_int_equal(b.count, p < 20 ? 10 : 5);
+        for (int64_t i = 0; i < b.count; i++)
+            assert_int_equal(b.labels[i], (p + i) % 9);
+        vt_loader_release_batch(r.loader);
+    }
+    vt_batch b;
+    assert_int_equal(vt_loader_next(r.loader, &b, NULL), VT_OK);
+    assert_int_equal(b.count, 0);
+    assert_int_equal(vt_loader_next(r.loader, &b, NULL), VT_OK);
+    assert_int_equal(b.count, 0);
+    rig_stop(&r);
+    vt_source_close(r.source);
+}
+
+/* A folder of 60 images in which some are text. */
+static void write_folder(const char *dir, const int *bad, int n_bad)
+{
+    size_t size;
+    unsigned char *png = fx_png(8, 8, 1, &size);
+    for (int i = 0; i < 60; i++) {
+        char name[64];
+        bool broken = false;
+        for (int k = 0; k < n_bad; k++)
+            broken = broken || bad[k] == i;
+        snprintf(name, sizeof name, "%s/cat/%02d.png", dir, i);
+        fx_write(name, broken ? (const void *)"text" : png, broken ? 4 : size);
+    }
+    free(png);
+}
+
+/* Breaks when time decides which of several bad samples is reported, or good batches before it are lost. */
+static void test_first_error(void **state)
+{
+    static const int bad[] = {41, 27, 33, 29, 59};
+    write_folder("e", bad, 5);
+    rig r = {0};
+    rig_open(&r, fx_path("e"), "[resize(8)]");
+    for (int workers = 1; workers <= 5; workers++) {
+        r.options =
+            (vt_loader_options){.height = 8, .width = 8, .batch = 10, .end = 60, .workers = workers, .slots = 4};
+        rig_start(&r);
+        vt_batch b;
+        vt_err err = {0};
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(vt_loader_next(r.loader, &b, &err), VT_OK);
+            assert_int_equal(b.count, 10);
+            vt_loader_release_batch(r.loader);
+        }
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(vt_loader_next(r.loader, &b, &err), VT_EFORMAT);
+            assert_non_null(strstr(err.msg, "cat/27.png"));
+        }
+        rig_stop(&r);
+    }
+    vt_source_close(r.source);
+}
+
+/* Breaks when images that do not fit the slot overrun it instead of being named. */
+static void test_wrong_size(void **state)
+{
+    write_folder("w", NULL, 0);
+    rig r = {0};
+    vt_batch b;
+    vt_err err = {0};
+    rig_open(&r, fx_path("w"), "[pad(1)]");
+    r.options = (vt_loader_options){.height = 8, .width = 8, .batch = 10, .end = 60, .workers = 2, .slots = 2};
+    rig_start(&r);
+    assert_int_equal(vt_loader_next(r.loader, &b, &err), VT_EINVAL);
+    assert_non_null(strstr(err.msg, "cat/00.png: 10 x 10 pixels"));
+    rig_stop(&r);
+    assert_int_equal(vt_preprocess_parse(&r.preprocess, "[central_crop(9)]", NULL), VT_OK);
+    rig_start(&r);
+    assert_int_equal(vt_loader_next(r.loader, &b, &err), VT_EINVAL);
+    assert_non_null(strstr(err.msg, "cat/00.png: central_crop"));
+    rig_stop(&r);
+    vt_source_close(r.source);
+}
+
+/* Breaks when freeing hangs or leaks: before any batch, with one held, with all slots full, after the end. */
+static void test_stop_anywhere(void **state)
+{
+    rig r = {0};
+    rig_open(&r, "synthetic:shapes?classes=2&size=64&count=1000000000", "[flip]");
+    for (int taken = 0; taken < 6; taken++) {
+        r.options = (vt_loader_options){.height = 64,
+                                        .width = 64,
+                                        .batch = 8,
+                                        .end = 1000000000,
+                                        .shuffle = true,
+                                        .workers = 1 + taken % 3,
+                                        .slots = 2};
+        rig_start(&r);
+        vt_batch b;
+        for (int k = 0; k < taken; k++) {
+            assert_int_equal(vt_loader_next(r.loader, &b, NULL), VT_OK);
+            if (k + 1 < taken || taken % 2)
+                vt_loader_release_batch(r.loader);
+        }
+        rig_stop(&r);
+    }
+    vt_loader_free(NULL);
+    vt_source_close(r.source);
+}
+
+static int clean(void **state)
+{
+    fx_remove_dir();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bytes),       cmocka_unit_test(test_start_anywhere),
+        cmocka_unit_test(test_evaluation_order), cmocka_unit_test(test_first_error),
+        cmocka_unit_test(test_wrong_size),       cmocka_unit_test(test_stop_anywhere),
+    };
+    return cmocka_run_group_tests(tests, NULL, clean);
+}
