@@ -152,7 +152,7 @@ int main(int argc, char **argv)
     const vt_isa *isa = NULL;
     vt_status status = parse(argc, argv, &t, &err);
     if (status == VT_OK)
-        status = vt_isa_pick(NULL, &isa, &err);
+        status = vt_isa_pick(getenv("VITRO_ISA"), &isa, &err);
     if (status == VT_OK)
         status = vt_plan_training(&t, isa, 0, 0, &plan, &err);
     if (status == VT_OK)

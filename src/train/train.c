@@ -19,6 +19,9 @@
 /* Share of the remaining time that max_minutes keeps in reserve for the last evaluation, the save, and slower steps. */
 #define TIME_RESERVE 0.05
 
+/* Seconds of steps before a new figure of speed replaces the last one. */
+#define MIN_WINDOW 0.5
+
 typedef struct {
     vt_recipe *recipe;
     vt_training t;
@@ -92,7 +95,7 @@ static vt_status make_plan(trainer *tr, vt_err *err)
     size_t source_bytes = vt_source_resident_bytes(tr->source), decode_bytes = vt_source_decode_bytes(tr->source);
     if (tr->eval_source)
         source_bytes += vt_source_resident_bytes(tr->eval_source);
-    VT_TRY(vt_isa_pick(NULL, &tr->isa, err));
+    VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &tr->isa, err));
     VT_TRY(vt_recipe_resolve(tr->recipe, vt_source_count(tr->source), classes, &tr->t, err));
     VT_TRY(vt_plan_training(&tr->t, tr->isa, source_bytes, decode_bytes, &tr->plan, err));
     tr->recipe->train.micro_batch = tr->t.micro_batch;
@@ -327,7 +330,7 @@ static void measure_window(trainer *tr)
 {
     double seconds = seconds_since(tr->window_ns);
     int64_t steps = tr->state.step - tr->window_step;
-    if (steps < 1 || seconds <= 0)
+    if (steps < 1 || (seconds < MIN_WINDOW && tr->progress.images_per_second > 0))
         return;
     tr->progress.images_per_second = (double)(steps * tr->t.batch) / seconds;
     tr->progress.data_wait = (double)(vt_loader_wait_ns(tr->loader) - tr->window_wait_ns) * 1e-9 / seconds;
@@ -361,6 +364,15 @@ static vt_status save(trainer *tr, vt_err *err)
     return VT_OK;
 }
 
+/* A signal asked to stop: what is done is saved. */
+static vt_status stop_saved(trainer *tr, vt_err *err)
+{
+    VT_TRY(save(tr, err));
+    return vt_fail(err, VT_ESTOPPED,
+                   "stopped at step %lld of %lld and saved in %s; the same command goes on from there",
+                   (long long)tr->state.step, (long long)tr->t.schedule.steps, tr->result->checkpoint);
+}
+
 static vt_status evaluate(trainer *tr, vt_err *err)
 {
     int64_t started = vt_now_ns();
@@ -379,7 +391,7 @@ static vt_status evaluate(trainer *tr, vt_err *err)
     vt_status status = vt_classify(&pass, &c, err);
     if (status != VT_OK) {
         vt_classification_release(&c);
-        return status;
+        return status == VT_ESTOPPED ? stop_saved(tr, err) : status;
     }
     vt_classification_release(&tr->result->final_eval);
     tr->result->final_eval = c;
@@ -445,12 +457,8 @@ static vt_status loop(trainer *tr, vt_err *err)
         VT_TRY(train_step(tr, log_step, err));
         tr->step_seconds += seconds_since(step_ns);
         VT_TRY(after_step(tr, log_step, err));
-        if (stop_asked(tr) && tr->state.step < tr->t.schedule.steps) {
-            VT_TRY(save(tr, err));
-            return vt_fail(err, VT_ESTOPPED,
-                           "stopped at step %lld of %lld and saved in %s; the same command goes on from there",
-                           (long long)tr->state.step, (long long)tr->t.schedule.steps, tr->result->checkpoint);
-        }
+        if (stop_asked(tr) && tr->state.step < tr->t.schedule.steps)
+            return stop_saved(tr, err);
     }
     return VT_OK;
 }

@@ -240,7 +240,7 @@ static void test_refused(void **state)
         {{.shots = {1}, .n_shots = 1, .n_seeds = 0, .l2 = 1}, TEST, "seeds"},
         {{.shots = {1}, .n_shots = 1, .n_seeds = 33, .l2 = 1}, TEST, "seeds"},
         {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = 0}, TEST, "l2"},
-        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = NAN}, TEST, "l2"},
+        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = (double)NAN}, TEST, "l2"},
         {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = 1}, "synthetic:shapes?classes=4&size=8&count=20", "4"},
     };
     scene s;

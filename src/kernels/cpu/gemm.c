@@ -89,6 +89,12 @@ VT_INLINE void tile(int rows, int vecs, int a_transposed, const tile_args *t)
             for (int j = 0; j < vecs; j++)
                 acc[i][j] = vf_fma(x, row[j], acc[i][j]);
         }
+        if (a_transposed) { /* then both operands go down long rows, which processors do not foresee */
+            vf_prefetch(a + PREFETCH_ROWS * lda);
+            VT_UNROLL
+            for (int j = 0; j < vecs; j++)
+                vf_prefetch(b + PREFETCH_ROWS * ldb + j * VW);
+        }
         a += a_transposed ? lda : 1;
         b += ldb;
     }

@@ -128,10 +128,10 @@ void VT_KERNEL(linear_dw)(const vt_exec *ex, const vt_linear_dw_args *a)
     /* The largest tiles that leave jobs enough: they read dy and x the fewest times. */
     int64_t outs = MOST_OUT, ins = MOST_IN;
     while (ceil_div(a->out, outs) * ceil_div(a->in, ins) < LEAST_JOBS && (outs > LEAST_OUT || ins > LEAST_IN)) {
-        if (outs > 4 * LEAST_OUT || ins == LEAST_IN)
-            outs /= 2;
-        else
+        if (ins > LEAST_IN && (ins > outs || outs == LEAST_OUT))
             ins /= 2;
+        else
+            outs /= 2;
     }
     dw_plan p = {.ex = ex, .a = a, .out_blocks = ceil_div(a->out, outs), .in_blocks = ceil_div(a->in, ins)};
     vt_pool_run(ex->pool, p.out_blocks * p.in_blocks, dw_job, &p);
