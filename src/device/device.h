@@ -2,7 +2,9 @@
  *
  * Host code never dereferences a tensor: it copies through vt_device_read and vt_device_write, as it must when the
  * memory is a GPU's. The guard of the debug preset proves it: regions are then inaccessible (mprotect) except between
- * vt_device_enter and vt_device_leave, which vt_run (kernels/ops.h) puts around every kernel. */
+ * vt_device_enter and vt_device_leave, which vt_run (kernels/backend.h) puts around every kernel.
+ *
+ * A device belongs to the thread that calls kernels: none of these functions locks. */
 #ifndef VT_DEVICE_DEVICE_H
 #define VT_DEVICE_DEVICE_H
 

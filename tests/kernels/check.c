@@ -178,6 +178,8 @@ static int check_isa(const vt_isa *isa, const options *o)
             failed += failed_here;
         }
     printf("check %s: %d operations, %d cases, %d failed (seed %u)\n", isa->name, operations, cases, failed, o->seed);
+    if (cases == 0)
+        die("no operation or case of this name");
     return failed;
 }
 

@@ -20,7 +20,7 @@
 #define SCORES      (64 * 1024) /* floats of scores in a block, unless VW queries need more */
 #define JOB_WORK    400000      /* multiply-adds that are worth a job of their own */
 #define KEY_PIECE   128         /* keys packed at a time when a head's width is no multiple of VW */
-#define FEW_TOKENS  64  /* up to here the next head is prefetched */
+#define FEW_TOKENS  64          /* up to here the next head is prefetched */
 #define CHAINS      4           /* row j of scores goes into chain j mod 4 of a sum over keys */
 
 /* Queries in a block, a multiple of VW. */
@@ -187,9 +187,12 @@ static void forward_job(void *context, int64_t job, int thread)
         const int64_t pair = item / p->blocks, sample = pair / a->heads, head = pair % a->heads;
         if (a->q_tokens <= FEW_TOKENS && a->kv_tokens <= FEW_TOKENS && sample + 1 < a->samples) {
             const int64_t next = sample + 1;
-            prefetch_part(a->q + next * a->q_sample_stride, a->q_row_stride, a->q_tokens, a->head_width, a->heads, head);
-            prefetch_part(a->k + next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens, a->head_width, a->heads, head);
-            prefetch_part(a->v + next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens, a->head_width, a->heads, head);
+            prefetch_part(a->q + next * a->q_sample_stride, a->q_row_stride, a->q_tokens, a->head_width, a->heads,
+                          head);
+            prefetch_part(a->k + next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens, a->head_width, a->heads,
+                          head);
+            prefetch_part(a->v + next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens, a->head_width, a->heads,
+                          head);
         }
         forward_block(p, sample, head, item % p->blocks * p->block_queries, &b);
     }

@@ -34,8 +34,9 @@ VT_INLINE float *scratch_of(const vt_exec *ex, int thread)
     return (float *)(void *)(ex->scratch + (size_t)thread * ex->scratch_bytes);
 }
 
-#define CACHE_LINE    16 /* floats */
-#define PREFETCH_ROWS 8  /* how far ahead rows of a wide matrix are asked for: processors foresee no jumps between pages */
+#define CACHE_LINE 16 /* floats */
+#define PREFETCH_ROWS                                                                                                  \
+    8 /* how far ahead rows of a wide matrix are asked for: processors foresee no jumps between pages */
 
 /* Asks for a row's columns. */
 VT_INLINE void prefetch_row(const float *row, int64_t cols)
