@@ -51,7 +51,7 @@ static vt_status take_option(const vt_opt *opts, size_t n, int argc, char **argv
         return VT_OK;
     }
     const vt_opt *o = find(opts, n, name, name_len);
-    if (o == NULL || (name_len == 1) != (n_dashes == 1))
+    if (o == NULL || (n_dashes == 1 && name_len > 1))
         return fail_unknown(opts, n, arg, n_dashes, name_len, err);
     if (o->metavar == NULL) {
         if (equals != NULL)

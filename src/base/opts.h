@@ -10,7 +10,7 @@
 #include "base/text.h"
 
 typedef struct {
-    const char *name; /* "json": matches --json; a one-letter name "o" matches -o */
+    const char *name; /* "json": matches --json; a one-letter name "o" matches -o and --o */
     const char
         *metavar; /* NULL: a switch, value points to bool; else value points to const char * (the last one given) */
     void *value;

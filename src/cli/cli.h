@@ -90,6 +90,8 @@ int vt_cmd_recipe_list(vt_cli *cli, int argc, char **argv);
 int vt_cmd_recipe_show(vt_cli *cli, int argc, char **argv);
 int vt_cmd_recipe_check(vt_cli *cli, int argc, char **argv);
 int vt_cmd_recipe_keys(vt_cli *cli, int argc, char **argv);
+int vt_cmd_law_fit(vt_cli *cli, int argc, char **argv);
+int vt_cmd_law_backtest(vt_cli *cli, int argc, char **argv);
 int vt_cmd_doctor(vt_cli *cli, int argc, char **argv);
 
 #endif

@@ -28,6 +28,10 @@ const vt_command vt_commands[] = {
     {"recipe check", "FILE [key=value ...] [options]", "read a recipe and its data, and say what it would train",
      vt_cmd_recipe_check},
     {"recipe keys", "[WORD] [options]", "what can be set: type, default, meaning", vt_cmd_recipe_keys},
+    {"law fit", "TABLE --x COLUMN --y COLUMN [options]", "how error falls with compute, from any table of runs",
+     vt_cmd_law_fit},
+    {"law backtest", "TABLE --x COLUMN --y COLUMN --by COLUMNS [options]",
+     "whether intervals would have held, and by how much to widen them", vt_cmd_law_backtest},
     {"doctor", "[options]", "what this machine has and what vitro will use", vt_cmd_doctor},
 };
 const int vt_n_commands = (int)VT_COUNT_OF(vt_commands);
@@ -103,6 +107,7 @@ static int unknown(vt_term *term, const char *group, const char *word)
     if (!group) {
         names[n++] = "data";
         names[n++] = "recipe";
+        names[n++] = "law";
     }
     const char *near = vt_nearest(word, names, n);
     const char *first = group ? group : "", *space = group ? " " : "";

@@ -29,25 +29,52 @@ static tap bilinear_tap(int64_t i, float scale, int64_t in)
     return t;
 }
 
-/* A value in [0, 255] by construction, rounding included up to a few units in the last place. */
-static uint8_t truncate_to_byte(float v)
+/* Truncates n values, in [0, 255] but for rounding, to bytes. */
+static void truncate_to_bytes(const float *values, int64_t n, uint8_t *out)
 {
-    if (v < 0.0f)
-        return 0;
-    return v > 255.0f ? 255 : (uint8_t)v;
+    for (int64_t i = 0; i < n; i++) {
+        float v = values[i] < 0.0f ? 0.0f : values[i];
+        out[i] = (uint8_t)(int)(v > 255.0f ? 255.0f : v);
+    }
 }
 
-/* n pixels of an output row, between the source rows top and bottom. */
-static void bilinear_row(const uint8_t *top, const uint8_t *bottom, float ty, const tap *taps, int64_t n, uint8_t *out)
+/* A source row interpolated along x at the columns of a block, kept while output rows need it. */
+typedef struct {
+    int64_t row; /* -1: none */
+    float values[BLOCK * 3];
+} line;
+
+static void fill_line(line *l, const uint8_t *pixels, int64_t row, const tap *taps, int64_t n)
 {
+    l->row = row;
     for (int64_t x = 0; x < n; x++) {
-        int64_t left = taps[x].lo * 3, right = taps[x].hi * 3;
-        float tx = taps[x].t;
+        const uint8_t *left = pixels + taps[x].lo * 3, *right = pixels + taps[x].hi * 3;
         for (int c = 0; c < 3; c++) {
-            float tl = top[left + c], tr = top[right + c], bl = bottom[left + c], br = bottom[right + c];
-            float above = tl + (tr - tl) * tx, below = bl + (br - bl) * tx;
-            *out++ = truncate_to_byte(above + (below - above) * ty);
+            float a = left[c], b = right[c];
+            l->values[x * 3 + c] = a + (b - a) * taps[x].t;
         }
+    }
+}
+
+static void bilinear_block(const uint8_t *corner, int64_t stride, int64_t in_height, const tap *taps, int64_t n,
+                           vt_image *out, int64_t x0)
+{
+    line lines[2] = {{.row = -1}, {.row = -1}}, *above = &lines[0], *below = &lines[1];
+    float mixed[BLOCK * 3], scale = (float)in_height / (float)out->height;
+    for (int64_t y = 0; y < out->height; y++) {
+        tap v = bilinear_tap(y, scale, in_height);
+        if (above->row != v.lo) {
+            line *t = above;
+            above = below;
+            below = t;
+        }
+        if (above->row != v.lo)
+            fill_line(above, corner + v.lo * stride, v.lo, taps, n);
+        if (below->row != v.hi)
+            fill_line(below, corner + v.hi * stride, v.hi, taps, n);
+        for (int64_t i = 0; i < n * 3; i++)
+            mixed[i] = above->values[i] + (below->values[i] - above->values[i]) * v.t;
+        truncate_to_bytes(mixed, n * 3, out->pixels + (y * out->width + x0) * 3);
     }
 }
 
@@ -57,18 +84,13 @@ vt_status vt_resize_bilinear_rect(const vt_image *in, vt_rect r, int64_t height,
     if (r.width == width && r.height == height)
         return vt_crop_rect(in, r, out, err);
     VT_TRY(vt_image_resize_buffer(out, width, height, err));
-    float scale_x = (float)r.width / (float)width, scale_y = (float)r.height / (float)height;
-    const uint8_t *corner = in->pixels + (r.y * in->width + r.x) * 3;
+    float scale = (float)r.width / (float)width;
     tap taps[BLOCK];
     for (int64_t x0 = 0; x0 < width; x0 += BLOCK) {
         int64_t n = width - x0 < BLOCK ? width - x0 : BLOCK;
         for (int64_t x = 0; x < n; x++)
-            taps[x] = bilinear_tap(x0 + x, scale_x, r.width);
-        for (int64_t y = 0; y < height; y++) {
-            tap v = bilinear_tap(y, scale_y, r.height);
-            bilinear_row(corner + v.lo * in->width * 3, corner + v.hi * in->width * 3, v.t, taps, n,
-                         out->pixels + (y * width + x0) * 3);
-        }
+            taps[x] = bilinear_tap(x0 + x, scale, r.width);
+        bilinear_block(in->pixels + (r.y * in->width + r.x) * 3, in->width * 3, r.height, taps, n, out, x0);
     }
     return VT_OK;
 }
@@ -78,27 +100,29 @@ vt_status vt_resize_bilinear(const vt_image *in, int64_t height, int64_t width, 
     return vt_resize_bilinear_rect(in, (vt_rect){0, 0, in->width, in->height}, height, width, out, err);
 }
 
-/* One output index of the area resize: source indices first .. last - 1 cover [from, to). */
+/* One output index of the area resize: source indices first .. last - 1 cover [from, to), with these weights at the
+ * ends and 1 between them. */
 typedef struct {
-    float from, to, scale;
     int64_t first, last;
+    float first_weight, last_weight;
 } span;
+
+/* The length of [from, to) that source pixel i covers. */
+static float area_weight(float from, float to, float scale, int64_t i)
+{
+    float at = (float)i, next = (float)(i + 1);
+    if (at < from)
+        return next > to ? scale : next - from;
+    return next > to ? to - at : 1.0f;
+}
 
 static span area_span(int64_t i, float scale)
 {
-    span s = {.from = (float)i * scale, .to = (float)(i + 1) * scale, .scale = scale};
-    s.first = (int64_t)floorf(s.from);
-    s.last = (int64_t)ceilf(s.to);
+    float from = (float)i * scale, to = (float)(i + 1) * scale;
+    span s = {.first = (int64_t)floorf(from), .last = (int64_t)ceilf(to)};
+    s.first_weight = area_weight(from, to, scale, s.first);
+    s.last_weight = area_weight(from, to, scale, s.last - 1);
     return s;
-}
-
-/* The length of [from, to) that source pixel i covers. */
-static float area_weight(const span *s, int64_t i)
-{
-    float at = (float)i, next = (float)(i + 1);
-    if (at < s->from)
-        return next > s->to ? s->scale : next - s->from;
-    return next > s->to ? s->to - at : 1.0f;
 }
 
 static int64_t bound(int64_t i, int64_t n)
@@ -106,24 +130,36 @@ static int64_t bound(int64_t i, int64_t n)
     return i < n ? i : n - 1;
 }
 
-static void area_pixel(const vt_image *in, const span *ys, const span *xs, float factor, uint8_t *out)
+/* Adds one source row to the three sums of an output pixel. */
+static void area_add(const uint8_t *row, int64_t width, const span *xs, float weight, float *sums)
 {
-    float sum[3] = {0.0f, 0.0f, 0.0f};
-    float first = area_weight(xs, xs->first), last = area_weight(xs, xs->last - 1);
-    for (int64_t y = ys->first; y < ys->last; y++) {
-        const uint8_t *row = in->pixels + bound(y, in->height) * in->width * 3;
-        float wy = area_weight(ys, y);
-        for (int c = 0; c < 3; c++) {
-            float line = (float)row[bound(xs->first, in->width) * 3 + c] * first;
-            for (int64_t x = xs->first + 1; x < xs->last - 1; x++)
-                line += (float)row[bound(x, in->width) * 3 + c];
-            if (xs->first + 1 != xs->last)
-                line += (float)row[bound(xs->last - 1, in->width) * 3 + c] * last;
-            sum[c] += line * wy;
-        }
+    const uint8_t *first = row + bound(xs->first, width) * 3, *last = row + bound(xs->last - 1, width) * 3;
+    for (int c = 0; c < 3; c++) {
+        float along = (float)first[c] * xs->first_weight;
+        for (int64_t x = xs->first + 1; x < xs->last - 1; x++)
+            along += (float)row[bound(x, width) * 3 + c];
+        if (xs->first + 1 != xs->last)
+            along += (float)last[c] * xs->last_weight;
+        sums[c] += along * weight;
     }
-    for (int c = 0; c < 3; c++)
-        out[c] = truncate_to_byte(sum[c] * factor);
+}
+
+static void area_block(const vt_image *in, const span *xs, int64_t n, float factor, vt_image *out, int64_t x0)
+{
+    float sums[BLOCK * 3], scale = (float)in->height / (float)out->height;
+    for (int64_t y = 0; y < out->height; y++) {
+        span ys = area_span(y, scale);
+        memset(sums, 0, sizeof sums);
+        for (int64_t i = ys.first; i < ys.last; i++) {
+            float weight = i == ys.first ? ys.first_weight : i == ys.last - 1 ? ys.last_weight : 1.0f;
+            const uint8_t *row = in->pixels + bound(i, in->height) * in->width * 3;
+            for (int64_t x = 0; x < n; x++)
+                area_add(row, in->width, &xs[x], weight, sums + x * 3);
+        }
+        for (int64_t i = 0; i < n * 3; i++)
+            sums[i] *= factor;
+        truncate_to_bytes(sums, n * 3, out->pixels + (y * out->width + x0) * 3);
+    }
 }
 
 vt_status vt_resize_area(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err)
@@ -131,12 +167,12 @@ vt_status vt_resize_area(const vt_image *in, int64_t height, int64_t width, vt_i
     VT_TRY(vt_image_resize_buffer(out, width, height, err));
     float scale_x = (float)in->width / (float)width, scale_y = (float)in->height / (float)height;
     float factor = (float)(1.0 / (double)(scale_y * scale_x));
-    for (int64_t y = 0; y < height; y++) {
-        span ys = area_span(y, scale_y);
-        for (int64_t x = 0; x < width; x++) {
-            span xs = area_span(x, scale_x);
-            area_pixel(in, &ys, &xs, factor, out->pixels + (y * width + x) * 3);
-        }
+    span xs[BLOCK];
+    for (int64_t x0 = 0; x0 < width; x0 += BLOCK) {
+        int64_t n = width - x0 < BLOCK ? width - x0 : BLOCK;
+        for (int64_t x = 0; x < n; x++)
+            xs[x] = area_span(x0 + x, scale_x);
+        area_block(in, xs, n, factor, out, x0);
     }
     return VT_OK;
 }

@@ -75,7 +75,7 @@ static bool inked(int shape, int texture, double u, double v)
 {
     switch (texture) {
     case 1:
-        return floor(v * 3.0) - 2.0 * floor(v * 1.5) < 0.5;
+        return floor(u * 3.0) - 2.0 * floor(floor(u * 3.0) * 0.5) < 0.5;
     case 2: {
         double cell = floor(u * 2.5) + floor(v * 2.5);
         return cell - 2.0 * floor(cell * 0.5) < 0.5;

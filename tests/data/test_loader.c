@@ -156,6 +156,29 @@ static void test_evaluation_order(void **state)
     vt_source_close(r.source);
 }
 
+/* Breaks when picked samples come in another order or stead. */
+static void test_picks(void **state)
+{
+    rig r = {0};
+    int64_t picks[13];
+    for (int i = 0; i < 13; i++)
+        picks[i] = i * i % 25;
+    rig_open(&r, "synthetic:shapes?classes=25&size=8&count=25", "[resize(8)]");
+    r.options =
+        (vt_loader_options){.height = 8, .width = 8, .batch = 5, .end = 13, .picks = picks, .workers = 3, .slots = 2};
+    rig_start(&r);
+    int64_t seen = 0;
+    vt_batch b;
+    while (vt_loader_next(r.loader, &b, NULL) == VT_OK && b.count > 0) {
+        for (int64_t i = 0; i < b.count; i++)
+            assert_int_equal(b.labels[i], picks[seen++]);
+        vt_loader_release_batch(r.loader);
+    }
+    assert_int_equal(seen, 13);
+    rig_stop(&r);
+    vt_source_close(r.source);
+}
+
 /* A folder of 60 images in which some are text. */
 static void write_folder(const char *dir, const int *bad, int n_bad)
 {
@@ -256,8 +279,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes),       cmocka_unit_test(test_start_anywhere),
-        cmocka_unit_test(test_evaluation_order), cmocka_unit_test(test_first_error),
-        cmocka_unit_test(test_wrong_size),       cmocka_unit_test(test_stop_anywhere),
+        cmocka_unit_test(test_evaluation_order), cmocka_unit_test(test_picks),
+        cmocka_unit_test(test_first_error),      cmocka_unit_test(test_wrong_size),
+        cmocka_unit_test(test_stop_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/philox.h"
 #include "data/geometry.h"
 #include "data/preprocess.h"
@@ -215,6 +216,43 @@ static void test_resize_by_hand(void **state)
     check_row(vt_resize_bilinear, (uint8_t[]){3, 1, 4, 1, 5}, 5, (uint8_t[]){3, 1, 4, 1, 5}, 5);
 }
 
+/* Breaks when one bit of a resize differs from TensorFlow's order of float32 operations; hashes from a separate float32
+ * program in NumPy that follows TensorFlow's formulas. */
+static void test_resize_golden(void **state)
+{
+    static const struct {
+        int64_t from[2], to[2]; /* height, width */
+        const char *bilinear, *area;
+    } cases[] = {
+        {{37, 53},
+         {64, 80},
+         "895a4ab3439fb1eb6b6d0a976110d6fa9e3458383bd5ce60e3afd6aaa7a5c87c",
+         "966203b971b31afc43179ac24ed589ed0203bd19f30a2a5cebfdf71a58f6d1ed"},
+        {{97, 131},
+         {28, 33},
+         "c7b82f1b2b0b8af8cf4072197104534451e79914bf362be99681e6c0da6e28fc",
+         "9ecfecafb3262bca3467f3f73311af0b0ab80ff2fff9c62985cadd8795e89ad8"},
+    };
+    for (size_t k = 0; k < VT_COUNT_OF(cases); k++) {
+        vt_image in = {0}, out = {0};
+        char hex[VT_HASH_HEX];
+        int64_t height = cases[k].to[0], width = cases[k].to[1];
+        assert_int_equal(vt_image_resize_buffer(&in, cases[k].from[1], cases[k].from[0], NULL), VT_OK);
+        for (int64_t i = 0; i < in.width * in.height * 3; i++) {
+            int64_t x = i / 3 % in.width, y = i / 3 / in.width;
+            in.pixels[i] = (uint8_t)(x * 7 + y * 13 + i % 3 * 29 + x * y % 11 * 3);
+        }
+        assert_int_equal(vt_resize_bilinear(&in, height, width, &out, NULL), VT_OK);
+        vt_hash_bytes(out.pixels, (size_t)(height * width * 3), hex);
+        assert_string_equal(hex, cases[k].bilinear);
+        assert_int_equal(vt_resize_area(&in, height, width, &out, NULL), VT_OK);
+        vt_hash_bytes(out.pixels, (size_t)(height * width * 3), hex);
+        assert_string_equal(hex, cases[k].area);
+        vt_image_release(&in);
+        vt_image_release(&out);
+    }
+}
+
 /* Breaks when a rectangle is read outside of itself. */
 static void test_bilinear_rect(void **state)
 {
@@ -413,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_bilinear_formula),
         cmocka_unit_test(test_area_formula),
         cmocka_unit_test(test_resize_by_hand),
+        cmocka_unit_test(test_resize_golden),
         cmocka_unit_test(test_bilinear_rect),
         cmocka_unit_test(test_inception_rect),
         cmocka_unit_test(test_inception_minimum),

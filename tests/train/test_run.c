@@ -16,6 +16,12 @@
 /* What the process holds besides the plan: code, libraries, stacks, small things on the heap (docs/memory.md). */
 #define RESIDENT_CONSTANT ((size_t)24 << 20)
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
 static scene here;
 
 static int set_up(void **state)
@@ -130,17 +136,17 @@ static void plan_is_what_is_taken(void **state)
     vt_train_result result;
     vt_recipe r = scene_recipe(&here, "train.batch=256", "train.micro_batch=256", "schedule.length=6",
                                "schedule.cooldown=2", NULL);
-    size_t before = vt_resident_anonymous();
     (void)state;
     assert_int_equal(scene_train(&here, &r, "plan", NULL, &result, &err), VT_OK);
     assert_int_equal(result.plan_bytes, result.high_water_bytes);
     assert_true(result.plan_bytes > 4 << 20);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    if (before > 0) {
-        print_message("plan %zu, resident %zu, before %zu\n", result.plan_bytes, result.resident_anonymous, before);
+    if (vt_resident_anonymous() == 0 || SANITIZED) {
+        print_message("resident memory is not compared: %s\n",
+                      SANITIZED ? "sanitizers take their own" : "this system does not tell it");
+    } else {
+        print_message("plan %zu, resident %zu\n", result.plan_bytes, result.resident_anonymous);
         assert_true(result.resident_anonymous <= result.plan_bytes + RESIDENT_CONSTANT);
     }
-#endif
     vt_train_result_release(&result);
     vt_recipe_release(&r);
 }
