@@ -99,7 +99,8 @@ static void colour_of(double hue, double brightness, double white, double rgb[3]
     }
 }
 
-/* A statement for each number: C leaves the order of a call's arguments to the compiler, and the order is the picture. */
+/* A statement for each number: C leaves the order of a call's arguments to the compiler, and the order is the picture.
+ */
 static void draw_colour(vt_rng *r, double hue, double dark, double bright, double least_white, double most_white,
                         double rgb[3])
 {

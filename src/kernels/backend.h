@@ -6,9 +6,9 @@
 
 /* One row for each implementation that this program was built with, best first; `ref` is the last. */
 typedef struct {
-    const char *name;      /* "avx512", "avx2", "portable", "ref": what VITRO_ISA takes and a manifest names */
-    const char *what;      /* one line for doctor */
-    int (*usable)(void);   /* whether this processor has it */
+    const char *name;    /* "avx512", "avx2", "portable", "ref": what VITRO_ISA takes and a manifest names */
+    const char *what;    /* one line for doctor */
+    int (*usable)(void); /* whether this processor has it */
     void (*fill)(vt_ops *ops);
     size_t (*scratch_bytes)(const vt_limits *limits); /* for one thread */
 } vt_isa;
@@ -16,7 +16,8 @@ typedef struct {
 extern const vt_isa vt_isas[];
 extern const int vt_n_isas;
 
-/* The one that VITRO_ISA names, or the best usable. VT_EINVAL lists the names; VT_EUNSUPPORTED when this processor lacks it. */
+/* The one that VITRO_ISA names, or the best usable. VT_EINVAL lists the names; VT_EUNSUPPORTED when this processor
+ * lacks it. */
 vt_status vt_isa_pick(const char *forced, const vt_isa **isa, vt_err *err) VT_MUST_USE;
 
 typedef struct {

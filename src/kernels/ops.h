@@ -10,9 +10,9 @@
  *
  * Every row (or sample) of a result is computed by itself: its bits do not depend on how many others are in the call.
  *
- * Sums. A sum inside one sample (the inner dimension of a product, statistics of a row) has an order fixed by the shape.
- * A sum over samples is cut into `slices` partial sums, slice s taking samples [floor(s*B/S), floor((s+1)*B/S)), and the
- * partials are added by the balanced binary tree over 0..S-1 (S a power of two, at most VT_MAX_SLICES):
+ * Sums. A sum inside one sample (the inner dimension of a product, statistics of a row) has an order fixed by the
+ * shape. A sum over samples is cut into `slices` partial sums, slice s taking samples [floor(s*B/S), floor((s+1)*B/S)),
+ * and the partials are added by the balanced binary tree over 0..S-1 (S a power of two, at most VT_MAX_SLICES):
  * tree(lo, n) = tree(lo, n/2) + tree(lo + n/2, n/2). Then, if `accumulate`, result = old + tree; else result = tree.
  * Neither depends on threads, on time, or (slices being contiguous) on the number of processes that share the slices.
  *
@@ -26,21 +26,22 @@
 #include "base/pool.h"
 #include "device/device.h"
 
-#define VT_MAX_SLICES 64
+#define VT_MAX_SLICES     64
 #define VT_MAX_HEAD_WIDTH 256
-#define VT_MAX_TOKENS 16384
+#define VT_MAX_TOKENS     16384
 
 /* What a kernel computes with: the threads, and scratch memory of its own for each of them. */
 typedef struct {
     vt_pool *pool;
-    unsigned char *scratch;      /* threads * scratch_bytes, 64-byte aligned */
-    size_t scratch_bytes;        /* for one thread */
+    unsigned char *scratch; /* threads * scratch_bytes, 64-byte aligned */
+    size_t scratch_bytes;   /* for one thread */
 } vt_exec;
 
 /* Cuts images into patches and scales pixels in one pass:
  *   patches[b*N + gy*(image_width/P) + gx, c*P*P + py*P + px] = scale * images[b, gy*P+py, gx*P+px, c] + offset
  * images (B, image_height, image_width, 3) uint8; patches (B*N, 3*P*P): the column order is that of timm's
- * patch_embed.proj.weight (D, 3, P, P). Grid sides are floor(image side / P): right and bottom remainders are dropped. */
+ * patch_embed.proj.weight (D, 3, P, P). Grid sides are floor(image side / P): right and bottom remainders are dropped.
+ */
 typedef struct {
     int64_t samples, image_height, image_width, patch;
     const uint8_t *images;
@@ -53,8 +54,8 @@ typedef enum { VT_ACT_NONE, VT_ACT_GELU_TANH } vt_act;
 /* Linear layer with a fused epilogue:
  *   z[r,o] = sum_i x[r,i] * w[o,i] + bias[o];   y[r,o] = act(z[r,o]) + residual[r mod residual_rows, o]
  * x (rows, in), w (out, in), bias (out) or NULL, y (rows, out). pre (rows, out) or NULL receives z, for the backward
- * pass. residual (residual_rows, out) or NULL; residual_rows = rows for a residual stream, N for position embeddings; y may be
- * residual when residual_rows = rows. GELU is the tanh form: 0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))). */
+ * pass. residual (residual_rows, out) or NULL; residual_rows = rows for a residual stream, N for position embeddings; y
+ * may be residual when residual_rows = rows. GELU is the tanh form: 0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))). */
 typedef struct {
     int64_t rows, in, out;
     const float *x, *w, *bias;
@@ -66,8 +67,8 @@ typedef struct {
 } vt_linear_fwd_args;
 
 /* Gradient of a linear layer's input:  dx[r,i] = (sum_o dy[r,o] * w[o,i]) * gelu'(pre[r,i])
- * dy (rows, out), w (out, in), pre (rows, in) or NULL (then the factor is 1): the saved z of the GELU that produced this
- * layer's input; dx (rows, in). */
+ * dy (rows, out), w (out, in), pre (rows, in) or NULL (then the factor is 1): the saved z of the GELU that produced
+ * this layer's input; dx (rows, in). */
 typedef struct {
     int64_t rows, in, out;
     const float *dy, *w, *pre;
@@ -108,10 +109,10 @@ typedef struct {
 
 /* Multi-head attention, fused: no tokens-by-tokens matrix in memory.
  *   s[i,j] = (q_i . k_j) / sqrt(K);   p = softmax_j(s);   y_i = sum_j p[i,j] v_j;   lse_i = log sum_j exp(s[i,j])
- * for each sample and head. Element k of head h of token t of sample b lies at q[b*q_sample_stride + t*q_row_stride + h*K + k]
- * (strides in floats; q_sample_stride = 0 shares one query, the probe of a MAP head, among all samples); k and v
- * likewise with the kv strides. For fused qkv (B, N, 3, H, K): row stride 3D, v = k + D = q + 2D.
- * y (samples, q_tokens, H*K); lse (samples, H, q_tokens). */
+ * for each sample and head. Element k of head h of token t of sample b lies at q[b*q_sample_stride + t*q_row_stride +
+ * h*K + k] (strides in floats; q_sample_stride = 0 shares one query, the probe of a MAP head, among all samples); k and
+ * v likewise with the kv strides. For fused qkv (B, N, 3, H, K): row stride 3D, v = k + D = q + 2D. y (samples,
+ * q_tokens, H*K); lse (samples, H, q_tokens). */
 typedef struct {
     int64_t samples, heads, head_width, q_tokens, kv_tokens;
     const float *q, *k, *v;
@@ -167,7 +168,8 @@ typedef struct {
     float *loss, *dlogits;
 } vt_sigmoid_xent_args;
 
-/* Sum of squares: *sum = sum_i x[i]^2, in double, in an order fixed by count. *sum is not finite exactly when some x[i] is not. */
+/* Sum of squares: *sum = sum_i x[i]^2, in double, in an order fixed by count. *sum is not finite exactly when some x[i]
+ * is not. */
 typedef struct {
     int64_t count;
     const float *x;
@@ -176,13 +178,13 @@ typedef struct {
 
 /* One step of the paper's modified Adafactor (spec 3.2) on one tensor:
  *   g = grad_scale * grad;   G = g^2 + 1e-30
- *   factored (row_moment not NULL), for each block: R = beta2 R + (1-beta2) mean_cols(G);  S = beta2 S + (1-beta2) mean_rows(G)
- *                                                  u[r,c] = g[r,c] / sqrt(R[r] / mean(R)) / sqrt(S[c])
- *   else:                                           V = beta2 V + (1-beta2) G;  u = g / sqrt(V)
- *   m' = (1 - beta1) u + beta1 m, in float32;  m = bf16(m') rounded to nearest even;  value -= lr * m' + decay * value
- * Element (b, r, c) at b*block_stride + r*row_stride + c in value, grad and m. Not factored: blocks = 1, rows = 1, cols = count.
- * row_moment (blocks, rows), col_moment (blocks, cols); full_moment (count), exactly one of the two forms is given.
- * momentum (count) bf16 as uint16_t. lr and decay come with the schedule's factor multiplied in. */
+ *   factored (row_moment not NULL), for each block: R = beta2 R + (1-beta2) mean_cols(G);  S = beta2 S + (1-beta2)
+ * mean_rows(G) u[r,c] = g[r,c] / sqrt(R[r] / mean(R)) / sqrt(S[c]) else:                                           V =
+ * beta2 V + (1-beta2) G;  u = g / sqrt(V) m' = (1 - beta1) u + beta1 m, in float32;  m = bf16(m') rounded to nearest
+ * even;  value -= lr * m' + decay * value Element (b, r, c) at b*block_stride + r*row_stride + c in value, grad and m.
+ * Not factored: blocks = 1, rows = 1, cols = count. row_moment (blocks, rows), col_moment (blocks, cols); full_moment
+ * (count), exactly one of the two forms is given. momentum (count) bf16 as uint16_t. lr and decay come with the
+ * schedule's factor multiplied in. */
 typedef struct {
     int64_t blocks, rows, cols, block_stride, row_stride;
     float *value;

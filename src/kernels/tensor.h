@@ -11,17 +11,17 @@
 typedef enum { VT_PART_BODY, VT_PART_HEAD } vt_part;
 
 typedef struct {
-    char name[64];             /* timm's name, "blocks.3.attn.qkv.weight" */
+    char name[64]; /* timm's name, "blocks.3.attn.qkv.weight" */
     int n_dims;
     int64_t dims[VT_MAX_DIMS]; /* row-major, timm's layout */
     int64_t count;             /* product of dims */
     vt_part part;
-    int decays;                /* 1: a matrix that weight decay applies to (patch_embed.proj, qkv, proj, fc1, fc2, q, kv, head) */
-    /* The matrix that a factored second moment sees (spec 3.7): `blocks` independent rows x cols matrices; element (b, r, c)
-     * lies at b * block_stride + r * row_stride + c. rows = 0: not a matrix, never factored. The optimizer factors it when
-     * min(rows, cols) >= 32. */
+    int decays; /* 1: a matrix that weight decay applies to (patch_embed.proj, qkv, proj, fc1, fc2, q, kv, head) */
+    /* The matrix that a factored second moment sees (spec 3.7): `blocks` independent rows x cols matrices; element (b,
+     * r, c) lies at b * block_stride + r * row_stride + c. rows = 0: not a matrix, never factored. The optimizer
+     * factors it when min(rows, cols) >= 32. */
     int64_t blocks, rows, cols, block_stride, row_stride;
-    float *value, *grad;       /* device memory, count floats; NULL until placed. grad NULL where only inference is planned */
+    float *value, *grad; /* device memory, count floats; NULL until placed. grad NULL where only inference is planned */
 } vt_tensor;
 
 #endif

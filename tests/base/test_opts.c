@@ -66,10 +66,10 @@ static void test_refusals(void **state)
     } rows[] = {{"--jsn", "unknown option '--jsn'; did you mean --json?"},
                 {"--frobnicate", "unknown option '--frobnicate'; -h lists the options"},
                 {"-json", "unknown option '-json'; did you mean --json?"},
-                {"--o", "unknown option '--o'; did you mean -o?"},
                 {"--json=1", "--json takes no value, but '--json=1' gives one"},
                 {"--model", "--model needs a value (NAME)"},
                 {"-o", "-o needs a value (FILE)"},
+                {"--o", "-o needs a value (FILE)"},
                 {"-5", "unknown option '-5'; -h lists the options"},
                 {"--=", "unknown option '--='; -h lists the options"}};
     for (size_t i = 0; i < VT_COUNT_OF(rows); i++) {

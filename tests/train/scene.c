@@ -50,7 +50,7 @@ vt_recipe scene_recipe(const scene *s, ...)
         overrides[n++] = o;
     va_end(list);
 
-    vt_recipe r;
+    vt_recipe r = {0};
     vt_err err = {0};
     const char *path = scene_path(s, "recipe.yaml");
     if (vt_file_write(path, recipe_text, strlen(recipe_text), &err) != VT_OK ||

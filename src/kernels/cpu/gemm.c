@@ -32,7 +32,8 @@ VT_INLINE void store_last(float *p, int lanes, vf v)
 VT_INLINE void tile_begin(int rows, int vecs, const tile_args *t, vf acc[TILE_ROWS][TILE_VECS])
 {
     const int last = vecs - 1;
-    for (int i = 0; i < rows; i++) { /* the lines that the tile will be stored to */
+    VT_UNROLL
+    for (int i = 0; i < rows; i++) { /* these lines will be stored to */
         VT_UNROLL
         for (int j = 0; j < vecs; j++)
             vf_prefetch(t->c + i * t->ldc + j * VW);
