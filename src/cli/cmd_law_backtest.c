@@ -120,8 +120,11 @@ static vt_status select_series(series_set *s, const backtest_options *o, vt_err 
 
 static void print_coverage(const char *name, const vt_coverage *c, double level, double k)
 {
-    printf("  %-12s %6zu  %6.0f%%  %9.0f%%  %10.0f%%  %7.2f  %8.3f %+8.3f %8.3f\n", name, c->n, 100 * level,
-           100 * c->raw, 100 * c->left_out, k, c->width, c->bias, c->rms);
+    char factor[32] = "-";
+    if (!isnan(k))
+        (void)snprintf(factor, sizeof factor, "%.2f", k);
+    printf("  %-12s %6zu  %6.0f%%  %9.0f%%  %10.0f%%  %7s  %8.3f %+8.3f %8.3f\n", name, c->n, 100 * level, 100 * c->raw,
+           100 * c->left_out, factor, c->width, c->bias, c->rms);
 }
 
 static void print_text(const vt_backtest *b, const series_set *s, bool trials)

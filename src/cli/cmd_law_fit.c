@@ -31,7 +31,7 @@ static const char text[] =
     ">runs.csv\n"
     "  vitro law fit runs.csv --x flops --y error --at 1e19\n"
     "  vitro law fit runs.csv --x flops --y error --loss huber --level 90 --json\n"
-    "  vitro law fit runs.csv --x flops --y error --bootstrap 200 --out fit.json";
+    "  vitro law fit runs.csv --x flops --y error --out fit.json";
 
 typedef struct {
     vt_select select;
@@ -132,6 +132,8 @@ static void print_bootstrap(const fit_options *o, fitted *r)
            b->failed ? "; draws with too few runs are left out" : "");
     for (size_t i = 0; i < VT_N_P + b->n_x; i++) {
         double low, high;
+        if (i < VT_N_P && !vt_form_has[b->form][i])
+            continue;
         vt_bootstrap_interval(b, i, vt_levels[o->level], &low, &high);
         if (i < VT_N_P)
             printf("  %-12s  %10.4g to %.4g\n", names[i], low, high);
@@ -196,6 +198,8 @@ static json_t *bootstrap_json(const fit_options *o, fitted *r)
     (void)json_object_set_new(j, "of", json_string(b->by_group ? "groups" : "runs"));
     for (size_t i = 0; i < VT_N_P + b->n_x; i++) {
         double low, high;
+        if (i < VT_N_P && !vt_form_has[b->form][i])
+            continue;
         vt_bootstrap_interval(b, i, vt_levels[o->level], &low, &high);
         json_t *row = json_object();
         if (i < VT_N_P)

@@ -51,7 +51,7 @@ static size_t draw_points(const context *c, size_t i, scratch *s)
 static void one_draw(const context *c, size_t i, scratch *s)
 {
     const size_t n = draw_points(c, i, s);
-    const vt_law_row *main = c->law->rows[VT_FORM_FULL].done ? &c->law->rows[VT_FORM_FULL] : &c->law->rows[0];
+    const vt_law_row *main = &c->law->rows[c->law->rows[VT_FORM_FULL].done ? VT_FORM_FULL : VT_FORM_PURE];
     const size_t m = vt_points_take(s->points, n, HUGE_VAL, !c->law->how.all_points, s->x, s->y);
     const vt_fit_how how = {.form = main->form, .loss = main->loss, .delta = c->law->how.delta, .start = main->fit.p};
     vt_fit fit;
@@ -100,6 +100,7 @@ vt_status vt_bootstrap_run(vt_bootstrap *b, const vt_points *pts, const vt_law *
     *b = (vt_bootstrap){.draws = how->draws, .n_x = how->n_x};
     if (how->draws < 20 || how->draws > VT_BOOTSTRAP_MAX)
         return vt_fail(err, VT_EINVAL, "%zu draws; 20 to %d are possible", how->draws, VT_BOOTSTRAP_MAX);
+    b->form = law->rows[VT_FORM_FULL].done ? VT_FORM_FULL : VT_FORM_PURE;
     b->by_group = pts->n_groups > 1 && !how->by_run;
     b->n_units = b->by_group ? pts->n_groups : pts->n;
     const size_t rows = VT_N_P + how->n_x;

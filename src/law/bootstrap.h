@@ -21,6 +21,7 @@ typedef struct {
     size_t draws, failed; /* failed: too few runs on the frontier of the draw */
     size_t n_x, n_units;  /* n_units: groups or runs drawn from */
     bool by_group;
+    vt_form form;   /* the form that was fitted: full, or pure where the table cannot tell more */
     double *values; /* (VT_N_P + n_x) rows of draws - failed values: a, b, c, d, then E at each x */
     size_t n;       /* draws - failed */
 } vt_bootstrap;

@@ -169,7 +169,7 @@ static void disagreement(vt_law *law, const vt_points *pts)
     if (fabs(gap) > 0.1)
         note(law, "ten times beyond the data the forms with and without d differ by %.0f%%: quote both",
              100 * fabs(gap));
-    if (law->best == VT_FORM_PURE)
+    if (law->best == VT_FORM_PURE && law->rows[VT_FORM_PURE].n_held > 0)
         note(law,
              "the pure power law predicts the held-out points best: within this range nothing levels off yet; beyond "
              "it, it will");

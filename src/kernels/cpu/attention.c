@@ -116,23 +116,26 @@ static vf softmax_lanes(float *st, int64_t ld, int64_t keys, vf *max)
     return vf_add(vf_add(sum[0], sum[2]), vf_add(sum[1], sum[3]));
 }
 
-/* y[i*ld + k] = yt[k*lanes + i] * factor[i] for VW queries from lane `first`, of which `count` exist. */
-static void store_transposed(const float *yt, int64_t lanes, int64_t first, int64_t count, int64_t width, vf factor,
-                             float *y, int64_t ld)
+/* y[i*ld + k] = yt[k*lanes + i] * factor[i] for VW queries, of which `count` exist, and `depth` <= VW values of k. */
+static void store_transposed(const float *yt, int64_t lanes, int64_t count, int64_t depth, vf factor, float *y,
+                             int64_t ld)
 {
-    for (int64_t k = 0; k < width; k += VW) {
-        const int64_t depth = min_i64(VW, width - k);
-        vf r[VW];
-        for (int64_t i = 0; i < VW; i++)
-            r[i] = i < depth ? vf_mul(vf_load(yt + (k + i) * lanes + first), factor) : vf_zero();
+    vf r[VW];
+    if (count == VW && depth == VW) {
+        VT_UNROLL
+        for (int i = 0; i < VW; i++)
+            r[i] = vf_mul(vf_load(yt + i * lanes), factor);
         vf_transpose(r);
-        for (int64_t i = 0; i < count; i++) {
-            if (depth == VW)
-                vf_store(y + (first + i) * ld + k, r[i]);
-            else
-                vf_store_n(y + (first + i) * ld + k, (int)depth, r[i]);
-        }
+        VT_UNROLL
+        for (int i = 0; i < VW; i++)
+            vf_store(y + i * ld, r[i]);
+        return;
     }
+    for (int64_t i = 0; i < VW; i++)
+        r[i] = i < depth ? vf_mul(vf_load(yt + i * lanes), factor) : vf_zero();
+    vf_transpose(r);
+    for (int64_t i = 0; i < count; i++)
+        vf_store_n(y + i * ld, (int)depth, r[i]);
 }
 
 static void forward_block(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, block *b)
@@ -173,8 +176,11 @@ static void forward_block(const attention_plan *p, int64_t sample, int64_t head,
                       .ldb = b->lanes,
                       .c = b->qt,
                       .ldc = b->lanes});
-    for (int64_t i = 0; i < b->lanes; i += VW)
-        store_transposed(b->qt, b->lanes, i, min_i64(VW, b->queries - i), width, factor[i / VW], y, y_row);
+    for (int64_t i = 0; i < b->lanes; i += VW) {
+        for (int64_t c = 0; c < width; c += VW)
+            store_transposed(b->qt + c * b->lanes + i, b->lanes, min_i64(VW, b->queries - i), min_i64(VW, width - c),
+                             factor[i / VW], y + i * y_row + c, y_row);
+    }
 }
 
 static void forward_job(void *context, int64_t job, int thread)

@@ -201,22 +201,34 @@ void gemm_pack_rows(const float *b, int64_t ldb, int64_t k, int64_t n, float *pa
     }
 }
 
-/* Packs VW columns (VW rows of b) times `rows` steps of k into a tile whose rows are ld floats apart. */
-static void pack_col_block(const float *b, int64_t ldb, int cols, int64_t k, float scale, float *packed, int64_t ld)
+/* VW rows of b, VW floats of each, transposed and scaled, to VW rows that lie ld floats apart. */
+VT_INLINE void transpose_block(const float *b, int64_t ldb, vf scale, float *packed, int64_t ld)
 {
-    const vf factor = vf_set1(scale);
-    for (int64_t p = 0; p < k; p += VW) {
-        int depth = (int)min_i64(VW, k - p);
-        vf r[VW];
-        for (int j = 0; j < VW; j++) {
-            if (j >= cols)
-                r[j] = vf_zero();
-            else
-                r[j] = vf_mul(depth == VW ? vf_load(b + j * ldb + p) : vf_load_n(b + j * ldb + p, depth), factor);
-        }
-        vf_transpose(r);
+    vf r[VW];
+    VT_UNROLL
+    for (int j = 0; j < VW; j++)
+        r[j] = vf_mul(vf_load(b + j * ldb), scale);
+    vf_transpose(r);
+    VT_UNROLL
+    for (int q = 0; q < VW; q++)
+        vf_store(packed + q * ld, r[q]);
+}
+
+/* Packs `cols` <= VW columns (rows of b) times k steps into a tile whose rows are ld floats apart. */
+static void pack_col_block(const float *b, int64_t ldb, int cols, int64_t k, vf scale, float *packed, int64_t ld)
+{
+    int64_t p = 0;
+    for (; cols == VW && p + VW <= k; p += VW)
+        transpose_block(b + p, ldb, scale, packed + p * ld, ld);
+    for (; p < k; p += VW) {
+        const int depth = (int)min_i64(VW, k - p);
+        float square[VW * VW] = {0};
+        for (int j = 0; j < cols; j++)
+            vf_store(square + j * VW, vf_load_n(b + j * ldb + p, depth));
+        float transposed[VW * VW];
+        transpose_block(square, VW, scale, transposed, VW);
         for (int q = 0; q < depth; q++)
-            vf_store(packed + (p + q) * ld, r[q]);
+            vf_store(packed + (p + q) * ld, vf_load(transposed + q * VW));
     }
 }
 
@@ -227,7 +239,7 @@ void gemm_pack_cols(const float *b, int64_t ldb, int64_t k, int64_t n, float sca
         int64_t v0 = part_begin(vecs, n_tiles, t), v1 = part_begin(vecs, n_tiles, t + 1), ld = (v1 - v0) * VW;
         for (int64_t v = v0; v < v1; v++) {
             int cols = (int)min_i64(VW, n - v * VW);
-            pack_col_block(b + v * VW * ldb, ldb, cols, k, scale, packed + (v - v0) * VW, ld);
+            pack_col_block(b + v * VW * ldb, ldb, cols, k, vf_set1(scale), packed + (v - v0) * VW, ld);
         }
         packed += k * ld;
     }

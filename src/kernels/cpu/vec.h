@@ -157,6 +157,7 @@ VT_INLINE float vf_sum(vf v)
 VT_INLINE void vf_transpose(vf r[VW])
 {
     vf t[VW];
+    VT_UNROLL
     for (int i = 0; i < VW; i += 4) {
         __m512 a = _mm512_unpacklo_ps(r[i], r[i + 1]), b = _mm512_unpackhi_ps(r[i], r[i + 1]);
         __m512 c = _mm512_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm512_unpackhi_ps(r[i + 2], r[i + 3]);
@@ -165,6 +166,7 @@ VT_INLINE void vf_transpose(vf r[VW])
         t[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
         t[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
     }
+    VT_UNROLL
     for (int i = 0; i < 4; i++) {
         __m512 a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88), b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
         __m512 c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88), d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
@@ -322,6 +324,7 @@ VT_INLINE float vf_sum(vf v)
 VT_INLINE void vf_transpose(vf r[VW])
 {
     vf t[VW];
+    VT_UNROLL
     for (int i = 0; i < VW; i += 4) {
         __m256 a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
         __m256 c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
@@ -330,6 +333,7 @@ VT_INLINE void vf_transpose(vf r[VW])
         t[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
         t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
     }
+    VT_UNROLL
     for (int i = 0; i < 4; i++) {
         r[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
         r[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
