@@ -86,7 +86,7 @@ const char *vt_law_y_word(vt_y_unit unit)
     return unit == VT_Y_LOSS ? "loss" : "error";
 }
 
-void vt_law_print_points(const vt_table *t, const vt_points *pts)
+void vt_law_print_points(const vt_table *t, const vt_points *pts, bool frontier)
 {
     char a[32];
     printf("read        %s (%s, sha256 %.12s)\n\n", t->path, t->format, t->hash);
@@ -102,6 +102,8 @@ void vt_law_print_points(const vt_table *t, const vt_points *pts)
         printf("\n");
     }
     printf("  %10s  runs\n", vt_cli_number(a, (int64_t)pts->n));
+    if (!frontier)
+        return;
     printf("  %10s  not on the frontier: a cheaper run was as good, or one of equal cost better\n",
            vt_cli_number(a, -(int64_t)(pts->n - pts->n_frontier)));
     printf("  %10s  on the frontier\n", vt_cli_number(a, (int64_t)pts->n_frontier));

@@ -33,8 +33,8 @@ vt_status vt_law_numbers(const char *option, const char *text, double *list, siz
 /* Built in, or from a file of law backtest --out. */
 vt_status vt_law_calibration(const char *path, vt_calibration *cal, vt_err *err) VT_MUST_USE;
 
-/* The table of what was read and what was left out, and why. */
-void vt_law_print_points(const vt_table *t, const vt_points *pts);
+/* The table of what was read and what was left out, and why; with the frontier, where it is what is fitted. */
+void vt_law_print_points(const vt_table *t, const vt_points *pts, bool frontier);
 json_t *vt_law_points_json(const vt_table *t, const vt_points *pts);
 
 /* The name of y in sentences: "error" or "loss". */

@@ -145,7 +145,7 @@ static void print_bootstrap(const fit_options *o, fitted *r)
 static void print_text(const fit_options *o, fitted *r)
 {
     const char *y = vt_law_y_word(r->points.y_unit);
-    vt_law_print_points(&r->table, &r->points);
+    vt_law_print_points(&r->table, &r->points, !o->all);
     printf("\nlaw         E = %s against C = %s in %s, %zu points, C from %.5g to %.5g\n", y, o->select.x,
            r->points.x_unit, r->law.n, r->law.x[0], r->law.x[r->law.n - 1]);
     print_rows(&r->law);

@@ -153,11 +153,14 @@ static void print_memory(const planned *p)
            (long long)plan->micro_batch);
     for (int i = 0; i < plan->n_lines; i++)
         printf("  %-22s %15s  %10s%s\n", plan->lines[i].name, vt_cli_number(a, (int64_t)plan->lines[i].bytes),
-               vt_format_bytes(b, (double)plan->lines[i].bytes), plan->lines[i].exact ? "" : "  at most");
+               vt_format_bytes(b, (double)plan->lines[i].bytes), plan->lines[i].exact ? "" : "  kept open");
     printf("  %-22s %15s  %10s\n", "total", vt_cli_number(a, (int64_t)plan->total),
            vt_format_bytes(b, (double)plan->total));
     printf("  %-22s %15s  %10s  %s\n", "this machine", vt_cli_number(a, (int64_t)plan->machine),
            vt_format_bytes(b, (double)plan->machine), p->fits ? "it fits" : "IT DOES NOT FIT");
+    if (plan->decoders)
+        printf("  beyond the total, decoders take up to %s while they read images of the largest size allowed\n",
+               vt_format_bytes(b, (double)plan->decoders));
 }
 
 static json_t *memory_json(const planned *p)
@@ -174,6 +177,7 @@ static json_t *memory_json(const planned *p)
     (void)json_object_set_new(memory, "micro_batch", json_integer(p->plan.micro_batch));
     (void)json_object_set_new(memory, "lines", lines);
     (void)json_object_set_new(memory, "total_bytes", json_integer((json_int_t)p->plan.total));
+    (void)json_object_set_new(memory, "decoders_at_most_bytes", json_integer((json_int_t)p->plan.decoders));
     (void)json_object_set_new(memory, "machine_bytes", json_integer((json_int_t)p->plan.machine));
     (void)json_object_set_new(memory, "fits", json_boolean(p->fits));
     return memory;

@@ -106,6 +106,7 @@ static void print_json(const char *run, const vt_train_result *r, const char *ou
     (void)json_object_set_new(root, "last_loss", vt_json_number(r->last_loss));
     (void)json_object_set_new(root, "seconds", vt_json_number(r->seconds));
     (void)json_object_set_new(root, "images_per_second", vt_json_number(r->images_per_second));
+    (void)json_object_set_new(root, "plan_total_bytes", json_integer((json_int_t)r->plan_total));
     (void)json_object_set_new(root, "plan_bytes", json_integer((json_int_t)r->plan_bytes));
     (void)json_object_set_new(root, "high_water_bytes", json_integer((json_int_t)r->high_water_bytes));
     (void)json_object_set_new(root, "resident_anonymous_bytes", json_integer((json_int_t)r->resident_anonymous));
@@ -127,8 +128,10 @@ static void print_summary(const char *run, const vt_train_result *r)
     printf("\n");
     if (r->evaluated)
         vt_report_classification(&r->final_eval);
-    printf("memory      %s planned, %s used; %s resident\n", vt_format_bytes(a, (double)r->plan_bytes),
-           vt_format_bytes(b, (double)r->high_water_bytes), vt_format_bytes(c, (double)r->resident_anonymous));
+    printf("memory      %s planned, data included; %s resident", vt_format_bytes(a, (double)r->plan_total),
+           vt_format_bytes(b, (double)r->resident_anonymous));
+    printf("; tensors and buffers took %s, %s\n", vt_format_bytes(c, (double)r->high_water_bytes),
+           r->high_water_bytes == r->plan_bytes ? "as planned to the byte" : "WHICH IS NOT THE PLAN");
     printf("checkpoint  %s\n\nnext\n", r->checkpoint);
     printf("  vitro eval %s --classes             accuracy of every class\n", run);
     printf("  vitro predict %s IMAGE...           what it sees in your images\n", run);

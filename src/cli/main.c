@@ -32,6 +32,13 @@ const vt_command vt_commands[] = {
      vt_cmd_law_fit},
     {"law backtest", "TABLE --x COLUMN --y COLUMN --by COLUMNS [options]",
      "whether intervals would have held, and by how much to widen them", vt_cmd_law_backtest},
+    {"law joint", "TABLE --size COLUMN --data COLUMN --y COLUMN [options]",
+     "how error falls with model size and with data, and the best split", vt_cmd_law_joint},
+    {"law plan", "FIT --budget AMOUNT [options]", "what a budget would buy, by a fit", vt_cmd_law_plan},
+    {"law next", "TABLE --x COLUMN --y COLUMN --budget NUMBER [options]", "the runs that would say most about a target",
+     vt_cmd_law_next},
+    {"law plot", "TABLE --x COLUMN --y COLUMN --out DIR [options]", "figures of a law: SVG, data, scripts, one page",
+     vt_cmd_law_plot},
     {"doctor", "[options]", "what this machine has and what vitro will use", vt_cmd_doctor},
 };
 const int vt_n_commands = (int)VT_COUNT_OF(vt_commands);

@@ -150,7 +150,8 @@ static vt_coverage close_tally(tally *y)
 {
     const double n = (double)y->n;
     if (y->n == 0)
-        return (vt_coverage){.raw = NAN, .left_out = NAN, .width = NAN, .bias = NAN, .rms = NAN};
+        return (vt_coverage){
+            .raw = (double)NAN, .left_out = (double)NAN, .width = (double)NAN, .bias = (double)NAN, .rms = (double)NAN};
     return (vt_coverage){.n = y->n,
                          .raw = y->raw / n,
                          .left_out = y->covered / n,

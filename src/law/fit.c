@@ -416,11 +416,19 @@ double vt_fit_at(const vt_fit *fit, double x)
     return curve(p, x / fit->unit, NULL);
 }
 
-double vt_fit_se(const vt_fit *fit, double x)
+void vt_fit_gradient(const vt_fit *fit, double x, double g[VT_N_P])
 {
-    double p[VT_N_P], g[VT_N_P], variance = 0;
+    double p[VT_N_P];
     in_units(fit, p);
     (void)curve(p, x / fit->unit, g);
+    for (int i = 0; i < VT_N_P; i++)
+        g[i] = fit->free[i] ? g[i] : 0;
+}
+
+double vt_fit_se(const vt_fit *fit, double x)
+{
+    double g[VT_N_P], variance = 0;
+    vt_fit_gradient(fit, x, g);
     for (int i = 0; i < VT_N_P; i++)
         for (int j = 0; j < VT_N_P; j++)
             if (fit->free[i] && fit->free[j])

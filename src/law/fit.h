@@ -69,6 +69,8 @@ vt_status vt_fit_run(vt_fit *fit, const vt_fit_how *how, const double *x, const 
 /* The curve at C, and the standard error of its logarithm there (delta method; the scatter of runs is not in it). */
 double vt_fit_at(const vt_fit *fit, double x);
 double vt_fit_se(const vt_fit *fit, double x);
+/* The gradient of ln E at C by the parameters of cov; 0 for those not free. */
+void vt_fit_gradient(const vt_fit *fit, double x, double g[VT_N_P]);
 /* E as C goes to 0. */
 double vt_fit_at_zero(const vt_fit *fit);
 

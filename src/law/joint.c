@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/math.h"
 #include "base/text.h"
 #include "law/linear.h"
@@ -233,7 +234,8 @@ static vt_status check(const vt_joint_how *how, const vt_joint_point *points, si
     if (amounts < 2)
         return vt_fail(err, VT_EINVAL, "all %zu runs saw the same amount of data; a joint law needs several", n);
     if (how->repeat && repeats < 3)
-        return vt_fail(err, VT_EINVAL, "%zu runs saw data more than once; the term for repeats needs at least 3", repeats);
+        return vt_fail(err, VT_EINVAL, "%zu runs saw data more than once; the term for repeats needs at least 3",
+                       repeats);
     return VT_OK;
 }
 
@@ -257,7 +259,7 @@ static void solve(problem *q, vt_joint *j, double p[VT_N_J])
         }
     }
     for (int s = 0; s < j->starts; s++)
-        j->agree += sums[s] <= j->objective * (1 + SAME);
+        j->agree += sums[s] <= j->objective * (1 + SAME) + 1e-18 * (double)q->n;
     unpack(q, best, p, j->at_bound);
     free(memory);
 }
@@ -320,6 +322,71 @@ void vt_joint_optimum(const vt_joint *j, double compute, double per_pair, double
     *size = balance(p[VT_J_A], alpha, p[VT_J_B], beta) * vt_exp(beta / (alpha + beta) * vt_ln(pairs));
     *data = pairs / *size;
     *y = vt_joint_at(j, *size, *data, HUGE_VAL);
+}
+
+/* Data that a model of a size needs for y; INFINITY where it never gets there. */
+static double data_for(const vt_joint *j, double size, double y)
+{
+    const double rest = y - j->p[VT_J_C] - j->p[VT_J_A] * vt_exp(-j->p[VT_J_ALPHA] * vt_ln(size));
+    return rest > 0 ? vt_exp(-vt_ln(rest / j->p[VT_J_B]) / j->p[VT_J_BETA]) : HUGE_VAL;
+}
+
+bool vt_joint_life(const vt_joint *j, double compute, double per_pair, double uses, double per_use, vt_life *life)
+{
+    double size, data, y, least = HUGE_VAL;
+    vt_joint_optimum(j, compute, per_pair, &size, &data, &y);
+    for (int i = 0; i <= 2000; i++) { /* from the best size down to a thousandth of it */
+        const double n = size * vt_exp(-6.907755 * i / 2000), d = data_for(j, n, y);
+        const double training = per_pair * n * d, serving = uses * per_use * n;
+        if (isfinite(d) && training + serving < least) {
+            least = training + serving;
+            *life = (vt_life){n, d, training, serving};
+        }
+    }
+    return isfinite(least) && life->size >= j->least_size / 10;
+}
+
+json_t *vt_joint_json(const vt_joint *j, const char *size_column, const char *data_column)
+{
+    json_t *o = json_object(), *se = json_object();
+    (void)json_object_set_new(o, "vitro_joint_law", json_integer(1));
+    (void)json_object_set_new(o, "size", json_string(size_column));
+    (void)json_object_set_new(o, "data", json_string(data_column));
+    for (int i = 0; i < VT_N_J; i++) {
+        (void)json_object_set_new(o, vt_joint_names[i], vt_json_number(j->p[i]));
+        (void)json_object_set_new(se, vt_joint_names[i], j->se[i] > 0 ? vt_json_number(j->se[i]) : json_null());
+    }
+    (void)json_object_set_new(o, "standard_errors", se);
+    (void)json_object_set_new(o, "runs", json_integer((json_int_t)j->n));
+    (void)json_object_set_new(o, "rms_ln", vt_json_number(j->rms));
+    (void)json_object_set_new(o, "objective", vt_json_number(j->objective));
+    (void)json_object_set_new(o, "starts", json_integer(j->starts));
+    (void)json_object_set_new(o, "starts_agree", json_integer(j->agree));
+    (void)json_object_set_new(o, "least_size", vt_json_number(j->least_size));
+    (void)json_object_set_new(o, "most_size", vt_json_number(j->most_size));
+    return o;
+}
+
+vt_status vt_joint_load(vt_joint *j, const char *path, vt_err *err)
+{
+    json_t *root;
+    vt_status status = VT_OK;
+    *j = (vt_joint){0};
+    VT_TRY(vt_json_load(path, &root, err));
+    for (int i = 0; i < VT_J_R && status == VT_OK; i++) {
+        status = vt_json_get_f64(root, vt_joint_names[i], path, &j->p[i], err);
+        if (status == VT_OK && !(j->p[i] > 0 && j->p[i] < 1e300))
+            status = vt_fail(err, VT_EFORMAT, "%s: %s is %g; a positive number is expected", path, vt_joint_names[i],
+                             j->p[i]);
+    }
+    const json_t *r = json_object_get(root, "R");
+    j->p[VT_J_R] = json_is_number(r) ? json_number_value(r) : (double)INFINITY;
+    if (status == VT_OK)
+        status = vt_json_get_f64(root, "least_size", path, &j->least_size, err);
+    if (status == VT_OK)
+        status = vt_json_get_f64(root, "most_size", path, &j->most_size, err);
+    json_decref(root);
+    return status;
 }
 
 double vt_muennighoff_at(const vt_muennighoff *m, double size, double data, double unique)

@@ -9,6 +9,7 @@
 #ifndef VT_LAW_JOINT_H
 #define VT_LAW_JOINT_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -51,6 +52,18 @@ double vt_repeat_worth(double data, double unique, double r, double *by_ln_r);
 /* The best size and data for C = per_pair x size x data (6 for parameters and tokens), without repeats:
  * N = G (C / per_pair)^(beta / (alpha + beta)), G = (alpha A / (beta B))^(1 / (alpha + beta)). */
 void vt_joint_optimum(const vt_joint *j, double compute, double per_pair, double *size, double *data, double *y);
+
+/* The cheapest model over its life: of all that reach the y of the best split for `compute`, the one with the least
+ * training plus `uses` predictions of per_use x size each. False where it is smaller than a tenth of the least size
+ * that was fitted: nothing is known there. */
+typedef struct {
+    double size, data, training, serving;
+} vt_life;
+bool vt_joint_life(const vt_joint *j, double compute, double per_pair, double uses, double per_use, vt_life *life);
+
+/* As a file, and back. */
+json_t *vt_joint_json(const vt_joint *j, const char *size_column, const char *data_column);
+vt_status vt_joint_load(vt_joint *j, const char *path, vt_err *err) VT_MUST_USE;
 
 /* Muennighoff's full form, in which a model too large for its data repeats too:
  *   N' = U_N + U_N R_N (1 - exp(-(N / U_N - 1) / R_N)),  U_N = min(N, (U G)^(beta / alpha) G). */

@@ -45,7 +45,7 @@ static vt_status fit_rows(vt_law *law, vt_err *err)
         vt_law_row *r = &law->rows[i];
         r->form = row_kinds[i].form;
         r->loss = row_kinds[i].huber ? VT_LOSS_HUBER : law->how.loss;
-        r->held_out = NAN;
+        r->held_out = (double)NAN;
         if (!is_wanted(law, i))
             continue;
         const vt_fit_how how = {.form = r->form, .loss = r->loss, .delta = law->how.delta, .start = law->how.start};
@@ -206,7 +206,8 @@ vt_prediction vt_law_predict(const vt_law *law, const vt_calibration *cal, doubl
 {
     const vt_law_row *pure = &law->rows[VT_FORM_PURE], *floor = &law->rows[VT_FORM_FLOOR],
                      *full = &law->rows[VT_FORM_FULL];
-    vt_prediction p = {.x = x, .floor = NAN, .full = NAN, .pure = NAN, .distance = x / law->x[law->n - 1]};
+    vt_prediction p = {
+        .x = x, .floor = (double)NAN, .full = (double)NAN, .pure = (double)NAN, .distance = x / law->x[law->n - 1]};
     double variance = law->scatter * law->scatter;
     size_t n_free = 2;
     if (pure->done)

@@ -319,14 +319,14 @@ static void average_seeds(vt_points *pts)
 /* --- all of it
  * -------------------------------------------------------------------------------------------------------- */
 
+/* p->x and p->y are set. */
 static vt_status make_plan(plan *p, const vt_table *t, const vt_select *s, vt_err *err)
 {
     static const char *const model_words[] = {"model", "run", "Name", "name"}, *const state_words[] = {"State", "state",
                                                                                                        "status"};
     size_t c;
-    *p = (plan){.t = t};
-    VT_TRY(vt_table_find(t, s->x, &p->x, err));
-    VT_TRY(vt_table_find(t, s->y, &p->y, err));
+    const size_t x = p->x, y = p->y;
+    *p = (plan){.t = t, .x = x, .y = y};
     if (p->x == p->y)
         return vt_fail(err, VT_EINVAL, "--x and --y are the same column, \"%.60s\"", s->x);
     if (s->group)
@@ -346,7 +346,9 @@ static vt_status make_plan(plan *p, const vt_table *t, const vt_select *s, vt_er
 vt_status vt_points_select(vt_points *pts, const vt_table *t, const vt_select *s, vt_err *err)
 {
     plan p;
-    *pts = (vt_points){.rows = t->n_rows + t->n_torn, .seed_sd = NAN};
+    *pts = (vt_points){.rows = t->n_rows + t->n_torn, .seed_sd = (double)NAN};
+    VT_TRY(vt_table_find(t, s->x, &p.x, err));
+    VT_TRY(vt_table_find(t, s->y, &p.y, err));
     VT_TRY(resolve_x_unit(s, pts->x_unit, err));
     VT_TRY(resolve_y_unit(s, &pts->y_unit, err));
     VT_TRY(make_plan(&p, t, s, err));

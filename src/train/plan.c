@@ -48,7 +48,7 @@ static vt_status measure(const vt_training *t, const vt_isa *isa, int64_t micro_
     for (int i = 0; i < VT_N_ARENAS; i++)
         add_line(plan, vt_arena_names[i], bytes[i], true);
     add_line(plan, "data sources", source_bytes, false);
-    add_line(plan, "decoders, at most", (size_t)t->workers * decode_bytes, false);
+    plan->decoders = (size_t)t->workers * decode_bytes;
     *activations = bytes[VT_ARENA_ACTIVATIONS];
     return VT_OK;
 }

@@ -11,7 +11,7 @@
 typedef struct {
     const char *name; /* "parameters", "gradients", ... */
     size_t bytes;
-    bool exact; /* an arena: the run's high-water mark equals it; else an upper bound kept by code */
+    bool exact; /* an arena: the run's high-water mark equals it to the byte; else what open sources keep */
 } vt_plan_line;
 
 typedef struct {
@@ -19,6 +19,7 @@ typedef struct {
     int n_lines;
     size_t total;        /* all lines */
     size_t machine;      /* memory that this machine allows */
+    size_t decoders;     /* beyond the total, for the moment: what decoding the largest images allowed would take */
     int64_t micro_batch; /* chosen or given */
 } vt_plan;
 

@@ -490,6 +490,7 @@ vt_status vt_train(vt_recipe *recipe, const char *run, const vt_train_observer *
     result->step = tr.state.step;
     result->images = tr.state.step * tr.t.batch;
     result->seconds = seconds_since(started);
+    result->plan_total = tr.plan.total;
     for (int i = 0; i < tr.plan.n_lines; i++)
         result->plan_bytes += tr.plan.lines[i].exact ? tr.plan.lines[i].bytes : 0;
     result->high_water_bytes = vt_engine_high_water(&tr.engine);

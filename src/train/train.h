@@ -23,8 +23,9 @@ typedef struct {
 typedef struct {
     void (*progress)(void *context, const vt_progress *p); /* called often; or NULL */
     void *context;
-    int (*stop)(void); /* nonzero (a signal's number): finish the step, save, return VT_ESTOPPED; or NULL */
-    uint32_t shuffle_chunks; /* for tests: nonzero makes threads claim work in an order drawn from it; the bytes must not change */
+    int (*stop)(void);       /* nonzero (a signal's number): finish the step, save, return VT_ESTOPPED; or NULL */
+    uint32_t shuffle_chunks; /* for tests: nonzero makes threads claim work in an order drawn from it; the bytes must
+                                not change */
 } vt_train_observer;
 
 typedef struct {
@@ -35,7 +36,8 @@ typedef struct {
     double images_per_second;           /* of training steps in this call */
     double last_loss;
     char *checkpoint;                    /* folder; malloc'ed */
-    size_t plan_bytes, high_water_bytes; /* exact lines of the plan; the arenas' mark */
+    size_t plan_total;                   /* all lines of the plan */
+    size_t plan_bytes, high_water_bytes; /* its exact lines; the arenas' mark, the same to the byte */
     size_t resident_anonymous;           /* at the end */
 } vt_train_result;
 void vt_train_result_release(vt_train_result *r);

@@ -22,7 +22,7 @@ static void near(const char *what, double got, double want, double relative)
 /* T9: the best split of compute by Besiroglu's parameters. */
 static void test_optimum(void **state)
 {
-    const vt_joint j = {.p = {482.01, .3478, 2085.43, .3658, 1.8172, INFINITY}};
+    const vt_joint j = {.p = {482.01, .3478, 2085.43, .3658, 1.8172, (double)INFINITY}};
     double n, d, loss;
     vt_joint_optimum(&j, 5.76e23, 6, &n, &d, &loss);
     near("N", n, 7.2249e10, 1e-4); /* as many digits as are printed */
@@ -61,7 +61,8 @@ static void test_known(void **state)
         for (int d = 0; d < 8; d++)
             for (int u = 0; u < 3; u++) {
                 vt_joint_point *p = &points[n++];
-                *p = (vt_joint_point){1e6 * pow(4, s), 1e6 * pow(3, d), u == 2 ? (double)INFINITY : 1e7 * pow(10, u), 0};
+                *p =
+                    (vt_joint_point){1e6 * pow(4, s), 1e6 * pow(3, d), u == 2 ? (double)INFINITY : 1e7 * pow(10, u), 0};
                 p->y = truth[0] * pow(p->size, -truth[1]) + truth[4] +
                        truth[2] * pow(vt_repeat_worth(p->data, p->unique, truth[5], NULL), -truth[3]);
             }
@@ -83,7 +84,7 @@ static void test_refusals(void **state)
     vt_joint j;
     vt_err err = {0};
     for (int i = 0; i < 8; i++)
-        p[i] = (vt_joint_point){1e6, 1e6 * (i + 1), INFINITY, .5 / (i + 1)};
+        p[i] = (vt_joint_point){1e6, 1e6 * (i + 1), (double)INFINITY, .5 / (i + 1)};
     assert_int_equal(vt_joint_fit(&j, &(vt_joint_how){0}, p, 8, &err), VT_EINVAL);
     assert_non_null(strstr(err.msg, "one model size"));
     for (int i = 0; i < 8; i++)
@@ -102,8 +103,9 @@ static double gflops(const char *model, const char *patch)
     static const struct {
         const char *model, *patch;
         double gflops;
-    } rows[] = {{"s", "28", .7},   {"s", "16", 2.2},  {"S", "32", 2.3},  {"Ti", "16", 2.5},   {"B", "32", 8.7},  {"S", "16", 9.2},
-                {"B", "28", 11.3}, {"B", "16", 35.1}, {"L", "16", 122.9}, {"g", "14", 533.1}, {"G", "14", 965.3}};
+    } rows[] = {{"s", "28", .7},    {"s", "16", 2.2},   {"S", "32", 2.3},  {"Ti", "16", 2.5},
+                {"B", "32", 8.7},   {"S", "16", 9.2},   {"B", "28", 11.3}, {"B", "16", 35.1},
+                {"L", "16", 122.9}, {"g", "14", 533.1}, {"G", "14", 965.3}};
     for (size_t i = 0; i < VT_COUNT_OF(rows); i++)
         if (strcmp(rows[i].model, model) == 0 && strcmp(rows[i].patch, patch) == 0)
             return rows[i].gflops;
@@ -131,8 +133,8 @@ static void test_paper(void **state)
     size_t model, patch, data, images;
     if (!paper_open(&t))
         skip();
-    assert_true(vt_table_has(&t, "model", &model) && vt_table_has(&t, "patch", &patch) && vt_table_has(&t, "data", &data) &&
-                vt_table_has(&t, "images_m", &images));
+    assert_true(vt_table_has(&t, "model", &model) && vt_table_has(&t, "patch", &patch) &&
+                vt_table_has(&t, "data", &data) && vt_table_has(&t, "images_m", &images));
     for (size_t r = 0; r < VT_COUNT_OF(rows); r++) {
         vt_points pts;
         vt_joint_point points[300];
@@ -141,8 +143,8 @@ static void test_paper(void **state)
         for (size_t i = 0; i < pts.n; i++) {
             const size_t row = pts.p[i].row;
             points[i] = (vt_joint_point){gflops(vt_table_cell(&t, row, model), vt_table_cell(&t, row, patch)) / 100,
-                                         atof(vt_table_cell(&t, row, images)) / 1000, amount(vt_table_cell(&t, row, data)),
-                                         pts.p[i].y};
+                                         atof(vt_table_cell(&t, row, images)) / 1000,
+                                         amount(vt_table_cell(&t, row, data)), pts.p[i].y};
         }
         assert_int_equal(vt_joint_fit(&j, &(vt_joint_how){.repeat = rows[r].repeat}, points, pts.n, NULL), VT_OK);
         print_message("%s: A %.4f alpha %.3f B %.4f beta %.3f c %.4f R %.1f rms %.4f\n", rows[r].where, j.p[0], j.p[1],
@@ -179,15 +181,15 @@ static void test_chinchilla(void **state)
     vt_joint_point *points = vt_xcalloc(t.n_rows, sizeof *points);
     for (size_t i = 0; i < t.n_rows; i++) {
         const double n = atof(vt_table_cell(&t, i, size));
-        points[i] = (vt_joint_point){n, atof(vt_table_cell(&t, i, flop)) / (6 * n), INFINITY,
+        points[i] = (vt_joint_point){n, atof(vt_table_cell(&t, i, flop)) / (6 * n), (double)INFINITY,
                                      atof(vt_table_cell(&t, i, loss))};
     }
     qsort(points, t.n_rows, sizeof *points, by_loss);
     vt_joint j;
     const vt_joint_how how = {.loss = VT_LOSS_HUBER, .delta = 1e-3};
     assert_int_equal(vt_joint_fit(&j, &how, points, t.n_rows - 5, NULL), VT_OK);
-    print_message("A %.1f B %.1f E %.4f alpha %.4f beta %.4f sum %.6g, %d of %d starts\n", j.p[0], j.p[2], j.p[4], j.p[1],
-                  j.p[3], j.objective, j.agree, j.starts);
+    print_message("A %.1f B %.1f E %.4f alpha %.4f beta %.4f sum %.6g, %d of %d starts\n", j.p[0], j.p[2], j.p[4],
+                  j.p[1], j.p[3], j.objective, j.agree, j.starts);
     near("sum", j.objective, 1.01827e-3, .005);
     near("A", j.p[VT_J_A], 477.8, .03);
     near("B", j.p[VT_J_B], 2143, .03);

@@ -184,7 +184,7 @@ static void test_record(void **state)
     make_points(&p, 30, .02, 4);
     assert_int_equal(vt_law_make(&law, &p, &(vt_law_how){.loss = VT_LOSS_HUBER, .delta = .02}, NULL), VT_OK);
     const vt_record r = {
-        .x = x, .y = y, .x_unit = p.x_unit, .y_unit = p.y_unit, .cal = vt_calibration_paper, .seed_sd = NAN};
+        .x = x, .y = y, .x_unit = p.x_unit, .y_unit = p.y_unit, .cal = vt_calibration_paper, .seed_sd = (double)NAN};
     json_t *root = vt_record_json(&r, &law, &p, NULL);
     assert_int_equal(vt_json_save(path, root, NULL), VT_OK);
     if (vt_record_load(&back, &again, path, &err) != VT_OK)

@@ -108,7 +108,7 @@ static void test_limits(void **state)
 static void test_json_lines(void **state)
 {
     vt_table t;
-    size_t step, top1, loss;
+    size_t step, top1 = 0, loss = 0;
     assert_int_equal(parse(&t,
                            "{\"step\": 10, \"eval\": {\"top1\": 0.5, \"list\": [1]}}\n\n"
                            "{\"step\": 20, \"loss\": 1.25, \"none\": null}\n{\"step\": 30, \"lo",
@@ -129,7 +129,7 @@ static void test_json_lines(void **state)
 static void test_wandb(void **state)
 {
     vt_table t;
-    size_t run, y;
+    size_t run, y = 0;
     assert_int_equal(
         parse(&t,
               "\"Step\",\"big - b - val/acc\",\"big - b - val/acc__MIN\",\"big - b - val/acc__MAX\","
@@ -160,7 +160,7 @@ static void test_events(void **state)
 {
     vt_table t;
     vt_err err = {0};
-    size_t step, loss, acc;
+    size_t step, loss = 0, acc = 0;
     if (vt_table_parse(&t, "events.out.tfevents.1", events, sizeof events, &err) != VT_OK)
         fail_msg("%s", err.msg);
     assert_int_equal(t.n_rows, 2);

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define MOST_ROWS 16 /* of any tile */
+
 typedef struct {
     const float *a, *b, *bias;
     float *c;
@@ -29,13 +31,13 @@ VT_INLINE void store_last(float *p, int lanes, vf v)
         vf_store_n(p, lanes, v);
 }
 
-VT_INLINE void tile_begin(int rows, int vecs, const tile_args *t, vf acc[TILE_ROWS][TILE_VECS])
+VT_INLINE void tile_begin(int rows, int vecs, const tile_args *t, vf acc[MOST_ROWS][TILE_VECS])
 {
     const int last = vecs - 1;
     VT_UNROLL
     for (int i = 0; i < rows; i++) { /* these lines will be stored to */
         VT_UNROLL
-        for (int j = 0; j < vecs; j++)
+        for (int j = 0; j < vecs; j += CACHE_LINE / VW)
             vf_prefetch(t->c + i * t->ldc + j * VW);
     }
     if (t->add) {
@@ -64,7 +66,7 @@ VT_INLINE void tile_begin(int rows, int vecs, const tile_args *t, vf acc[TILE_RO
     }
 }
 
-VT_INLINE void tile_end(int rows, int vecs, const tile_args *t, vf acc[TILE_ROWS][TILE_VECS])
+VT_INLINE void tile_end(int rows, int vecs, const tile_args *t, vf acc[MOST_ROWS][TILE_VECS])
 {
     const int last = vecs - 1;
     VT_UNROLL
@@ -79,7 +81,7 @@ VT_INLINE void tile_end(int rows, int vecs, const tile_args *t, vf acc[TILE_ROWS
 /* rows, vecs and a_transposed are constants wherever this is inlined, so that acc lies in registers. */
 VT_INLINE void tile(int rows, int vecs, int a_transposed, const tile_args *t)
 {
-    vf acc[TILE_ROWS][TILE_VECS];
+    vf acc[MOST_ROWS][TILE_VECS];
     tile_begin(rows, vecs, t, acc);
     const float *a = t->a, *b = t->b;
     const int64_t lda = t->lda, ldb = t->ldb;
@@ -98,7 +100,7 @@ VT_INLINE void tile(int rows, int vecs, int a_transposed, const tile_args *t)
         if (a_transposed) { /* then both operands go down long rows, which processors do not foresee */
             vf_prefetch(a + PREFETCH_ROWS * lda);
             VT_UNROLL
-            for (int j = 0; j < vecs; j++)
+            for (int j = 0; j < vecs; j += CACHE_LINE / VW)
                 vf_prefetch(b + PREFETCH_ROWS * ldb + j * VW);
         }
         a += a_transposed ? lda : 1;
@@ -107,7 +109,24 @@ VT_INLINE void tile(int rows, int vecs, int a_transposed, const tile_args *t)
     tile_end(rows, vecs, t, acc);
 }
 
-/* One function for each size of tile: tile_RxV (a along rows) and tile_t_RxV (a transposed). */
+/* The sizes of tiles: X(rows, vectors), all numbers of rows up to the most for 1, 2, ... vectors. */
+#define ROWS_4(X, v)  X(1, v) X(2, v) X(3, v) X(4, v)
+#define ROWS_6(X, v)  ROWS_4(X, v) X(5, v) X(6, v)
+#define ROWS_8(X, v)  ROWS_6(X, v) X(7, v) X(8, v)
+#define ROWS_12(X, v) ROWS_8(X, v) X(9, v) X(10, v) X(11, v) X(12, v)
+#define ROWS_16(X, v) ROWS_12(X, v) X(13, v) X(14, v) X(15, v) X(16, v)
+#if VT_VEC_BITS == 512
+#define TILES(X) ROWS_16(X, 1) ROWS_8(X, 2) ROWS_8(X, 3) ROWS_6(X, 4)
+static const int most_rows[TILE_VECS] = {16, 8, 8, 6};
+#elif VT_VEC_BITS == 256
+#define TILES(X) ROWS_12(X, 1) ROWS_6(X, 2)
+static const int most_rows[TILE_VECS] = {12, 6};
+#else
+#define TILES(X) ROWS_8(X, 1) ROWS_4(X, 2)
+static const int most_rows[TILE_VECS] = {8, 4};
+#endif
+
+/* One function for each: tile_RxV (a along rows) and tile_t_RxV (a transposed). */
 #define TILE(r, v)                                                                                                     \
     static void tile_##r##x##v(const tile_args *t)                                                                     \
     {                                                                                                                  \
@@ -117,57 +136,25 @@ VT_INLINE void tile(int rows, int vecs, int a_transposed, const tile_args *t)
     {                                                                                                                  \
         tile(r, v, 1, t);                                                                                              \
     }
-#if TILE_VECS == 4
-#define TILES_OF(r, F) F(r, 1) F(r, 2) F(r, 3) F(r, 4)
-#else
-#define TILES_OF(r, F) F(r, 1) F(r, 2)
-#endif
-TILES_OF(1, TILE)
-TILES_OF(2, TILE)
-TILES_OF(3, TILE)
-TILES_OF(4, TILE)
-#if TILE_ROWS == 6
-TILES_OF(5, TILE)
-TILES_OF(6, TILE)
-#endif
+TILES(TILE)
 
 typedef void tile_fn(const tile_args *t);
 
-#define TILE_NAME(r, v)   tile_##r##x##v,
-#define TILE_T_NAME(r, v) tile_t_##r##x##v,
+#define ENTRY(r, v)   [v - 1][r - 1] = tile_##r##x##v,
+#define ENTRY_T(r, v) [v - 1][r - 1] = tile_t_##r##x##v,
 
-static tile_fn *const tiles[2][TILE_ROWS][TILE_VECS] = {
-    {
-        {TILES_OF(1, TILE_NAME)},
-        {TILES_OF(2, TILE_NAME)},
-        {TILES_OF(3, TILE_NAME)},
-        {TILES_OF(4, TILE_NAME)},
-#if TILE_ROWS == 6
-        {TILES_OF(5, TILE_NAME)},
-        {TILES_OF(6, TILE_NAME)},
-#endif
-    },
-    {
-        {TILES_OF(1, TILE_T_NAME)},
-        {TILES_OF(2, TILE_T_NAME)},
-        {TILES_OF(3, TILE_T_NAME)},
-        {TILES_OF(4, TILE_T_NAME)},
-#if TILE_ROWS == 6
-        {TILES_OF(5, TILE_T_NAME)},
-        {TILES_OF(6, TILE_T_NAME)},
-#endif
-    },
-};
+static tile_fn *const tiles[2][TILE_VECS][MOST_ROWS] = {{TILES(ENTRY)}, {TILES(ENTRY_T)}};
 
 void gemm(const gemm_args *g)
 {
     const int64_t vecs = ceil_div(g->n, VW), n_tiles = ceil_div(vecs, TILE_VECS);
+    const int64_t groups = ceil_div(g->m, most_rows[ceil_div(vecs, n_tiles) - 1]);
     const int tail = (int)(g->n - (vecs - 1) * VW);
-    for (int64_t i = 0; i < g->m; i += TILE_ROWS) {
-        int64_t rows = min_i64(TILE_ROWS, g->m - i);
+    for (int64_t group = 0; group < groups; group++) {
+        const int64_t i = part_begin(g->m, groups, group), rows = part_begin(g->m, groups, group + 1) - i;
         for (int64_t t = 0; t < n_tiles; t++) {
-            int64_t v0 = part_begin(vecs, n_tiles, t), v1 = part_begin(vecs, n_tiles, t + 1);
-            tile_args args = {
+            const int64_t v0 = part_begin(vecs, n_tiles, t), v1 = part_begin(vecs, n_tiles, t + 1);
+            const tile_args args = {
                 .a = g->a + (g->a_transposed ? i : i * g->lda),
                 .b = g->b + v0 * VW * (g->ldb ? 1 : g->k),
                 .bias = g->bias ? g->bias + v0 * VW : NULL,
@@ -179,7 +166,7 @@ void gemm(const gemm_args *g)
                 .add = g->start == GEMM_ADD,
                 .last_lanes = v1 == vecs ? tail : VW,
             };
-            tiles[g->a_transposed][rows - 1][v1 - v0 - 1](&args);
+            tiles[g->a_transposed][v1 - v0 - 1][rows - 1](&args);
         }
     }
 }

@@ -11,8 +11,8 @@
 
 #include "kernels/cpu/kernel.h"
 
-/* A tile of the product in registers: TILE_ROWS rows of TILE_VECS vectors, so many that additions of latency 4 keep
- * the multipliers busy and operands still find a register. */
+/* A tile of the product in registers: at most TILE_ROWS rows of TILE_VECS vectors, or more rows of fewer vectors
+ * (gemm.c): so many that additions of latency 4 keep the multipliers busy, and operands still find a register. */
 #if VT_VEC_BITS == 512
 #define TILE_ROWS 6
 #define TILE_VECS 4

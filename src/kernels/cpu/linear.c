@@ -14,6 +14,7 @@
 #define LEAST_ROWS 96  /* of a block: fewer would not pay for packing */
 #define LEAST_JOBS 24  /* enough for threads to share, where there are rows enough */
 #define STRIP_ROWS (2 * TILE_ROWS)
+#define HEADER     16 /* floats of scratch memory before the packed weights */
 
 typedef struct product product;
 
@@ -40,6 +41,12 @@ static void pack_weights(const product *p, int64_t k0, int64_t k1, int64_t c0, i
         gemm_pack_rows(p->w + k0 * p->n + c0, p->n, k1 - k0, c1 - c0, packed);
 }
 
+/* Which block of columns a thread's packed weights are for; none when an operation begins. */
+static int64_t *packed_block(const vt_exec *ex, int thread)
+{
+    return (int64_t *)(void *)scratch_of(ex, thread);
+}
+
 static void product_job(void *context, int64_t job, int thread)
 {
     const product *p = context;
@@ -49,11 +56,14 @@ static void product_job(void *context, int64_t job, int thread)
     const int64_t c0 = part_begin(vecs, p->col_blocks, col_block) * VW;
     const int64_t c1 = min_i64(p->n, part_begin(vecs, p->col_blocks, col_block + 1) * VW);
     const int64_t k_blocks = ceil_div(p->k, BLOCK_K);
-    float *packed = scratch_of(p->ex, thread), *sums = packed + BLOCK_K * BLOCK_COLS;
+    float *packed = scratch_of(p->ex, thread) + HEADER, *sums = packed + BLOCK_K * BLOCK_COLS;
+    int64_t *holds = packed_block(p->ex, thread);
 
     for (int64_t kb = 0; kb < k_blocks; kb++) {
         const int64_t k0 = part_begin(p->k, k_blocks, kb), k1 = part_begin(p->k, k_blocks, kb + 1);
-        pack_weights(p, k0, k1, c0, c1, packed);
+        if (k_blocks > 1 || *holds != col_block)
+            pack_weights(p, k0, k1, c0, c1, packed);
+        *holds = col_block;
         for (int64_t r = r0; r < r1; r += STRIP_ROWS) {
             const int64_t strip = min_i64(STRIP_ROWS, r1 - r);
             /* Sums that are finished at once need one strip of memory, others the whole block. */
@@ -84,6 +94,8 @@ static void product_run(product *p)
     const int64_t blocks = max_i64(ceil_div(p->rows, BLOCK_ROWS), min_i64(wanted, possible));
     p->block_rows = ceil_div(ceil_div(p->rows, blocks), TILE_ROWS) * TILE_ROWS;
     p->row_blocks = ceil_div(p->rows, p->block_rows);
+    for (int t = 0; t < vt_pool_threads(p->ex->pool); t++)
+        *packed_block(p->ex, t) = -1;
     vt_pool_run(p->ex->pool, p->row_blocks * p->col_blocks, product_job, p);
 }
 
@@ -164,5 +176,5 @@ void VT_KERNEL(linear_dx)(const vt_exec *ex, const vt_linear_dx_args *a)
 int64_t VT_FOR_ISA(vt_cpu_linear_scratch)(const vt_limits *limits)
 {
     (void)limits;
-    return BLOCK_K * BLOCK_COLS + BLOCK_ROWS * BLOCK_COLS;
+    return HEADER + BLOCK_K * BLOCK_COLS + BLOCK_ROWS * BLOCK_COLS;
 }

@@ -370,6 +370,7 @@ VT_INLINE void vd_add_squares(vd sum[2], vf x)
 #define VW 4
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(16)));
 typedef double vd __attribute__((vector_size(16)));
 
 VT_INLINE vf vf_zero(void)
@@ -468,14 +469,14 @@ VT_INLINE vf vf_if_negative(vf x, vf a, vf b)
 
 VT_INLINE vf vf_scale_by_low_bits(vf x, vf shifted)
 {
-    return (vf)((vi)x + ((vi)shifted << 23));
+    return (vf)((vu)x + ((vu)shifted << 23));
 }
 
 VT_INLINE vf vf_split_exponent(vf x, vf *exponent)
 {
-    vi bits = (vi)x - 0x3f3504f3;
-    *exponent = __builtin_convertvector(bits >> 23, vf);
-    return (vf)((bits & 0x007fffff) + 0x3f3504f3);
+    vu bits = (vu)x - 0x3f3504f3U;
+    *exponent = __builtin_convertvector((vi)bits >> 23, vf);
+    return (vf)((bits & 0x007fffffU) + 0x3f3504f3U);
 }
 
 VT_INLINE float vf_sum(vf v)
