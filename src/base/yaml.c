@@ -106,12 +106,12 @@ static vt_status add_entry(reader *r, yaml_mark_t at, char *value)
 /* Whether an item can stand in "[a, b]" as it is. A comma between parentheses is part of "crop(28, 4)". */
 static bool is_plain_item(const char *s)
 {
-    if (s[0] == '\0' || s[0] == ' ' || s[strlen(s) - 1] == ' ' || strchr("-?:", s[0]) != NULL)
+    if (s[0] == '\0' || s[0] == ' ' || s[strlen(s) - 1] == ' ' || strchr("-?:&*!|>%@`", s[0]) != NULL)
         return false;
     int depth = 0;
     for (const char *p = s; *p != '\0'; p++) {
         depth += (*p == '(') - (*p == ')');
-        if ((*p == ',' && depth == 0) || strchr("[]{}\"'\\#&*!|>%@`", *p) != NULL || (unsigned char)*p < 0x20 ||
+        if ((*p == ',' && depth == 0) || strchr("[]{}\"'\\#", *p) != NULL || (unsigned char)*p < 0x20 ||
             (*p == ':' && (p[1] == ' ' || p[1] == '\0')))
             return false;
     }

@@ -8,9 +8,12 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/attr.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "law/fit.h"
 #include "law/quantile.h"
 #include "paper.h"
@@ -133,6 +136,70 @@ static void test_same_bytes(void **state)
     b = fit_of(VT_FORM_FULL, VT_LOSS_HUBER, t1_x, t1_y, 12);
     assert_memory_equal(a.p, b.p, sizeof a.p);
     assert_memory_equal(a.cov, b.cov, sizeof a.cov);
+}
+
+/* --- golden values
+ * ------------------------------------------------------------------------------------------------------ */
+
+static size_t read_numbers(const json_t *array, double *out)
+{
+    const size_t n = json_array_size(array);
+    for (size_t i = 0; i < n; i++)
+        out[i] = json_number_value(json_array_get(array, i));
+    return n;
+}
+
+static int index_of(const char *word, const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(word, names[i]) == 0)
+            return i;
+    fail_msg("%s is no known name", word);
+    return 0;
+}
+
+static void compare_golden(const json_t *want, const double *x, const double *y, size_t n)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    const vt_form form = (vt_form)index_of(json_string_value(json_object_get(want, "form")), vt_form_names, VT_N_FORMS);
+    const vt_loss loss = (vt_loss)index_of(json_string_value(json_object_get(want, "loss")), vt_loss_names, 3);
+    const double objective = json_number_value(json_object_get(want, "objective"));
+    const vt_fit f = fit_of(form, loss, x, y, n);
+    near("objective", f.objective / objective, 1, 1e-6);
+    for (int i = 0; i < VT_N_P; i++) {
+        const json_t *value = json_object_get(want, names[i]),
+                     *se = json_object_get(json_object_get(want, "se"), names[i]);
+        if (value && json_number_value(value) > 1e-3 * (i == VT_P_D ? x[0] : y[n - 1]))
+            near(names[i], f.p[i] / json_number_value(value), 1, 2e-3);
+        if (se && f.free[i])
+            near("standard error", f.se[i] / json_number_value(se), 1, 5e-3);
+    }
+}
+
+/* Every form and loss on four tables, against SciPy (tools/golden/law.py): another optimum or objective would show. */
+static void test_golden(void **state)
+{
+    const char *source = getenv("MESON_SOURCE_ROOT");
+    char *path = vt_path_join(source ? source : ".", "tests/golden/law.json");
+    json_t *root, *one, *want;
+    vt_err err = {0};
+    double x[64], y[64];
+    size_t i, k, compared = 0;
+    if (vt_json_load(path, &root, &err) != VT_OK)
+        fail_msg("%s", err.msg);
+    json_array_foreach(json_object_get(root, "cases"), i, one)
+    {
+        const size_t n = read_numbers(json_object_get(one, "x"), x);
+        (void)read_numbers(json_object_get(one, "y"), y);
+        json_array_foreach(json_object_get(one, "fits"), k, want)
+        {
+            compare_golden(want, x, y, n);
+            compared++;
+        }
+    }
+    assert_int_equal(compared, 36);
+    json_decref(root);
+    free(path);
 }
 
 /* --- the paper's runs
@@ -311,8 +378,9 @@ int main(void)
         cmocka_unit_test(test_exact_and_noisy), cmocka_unit_test(test_units_do_not_matter),
         cmocka_unit_test(test_curve_error),     cmocka_unit_test(test_robust),
         cmocka_unit_test(test_refusals),        cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_every_metric),    cmocka_unit_test(test_inet10),
-        cmocka_unit_test(test_backtest_on_g14), cmocka_unit_test(test_quantiles),
+        cmocka_unit_test(test_golden),          cmocka_unit_test(test_every_metric),
+        cmocka_unit_test(test_inet10),          cmocka_unit_test(test_backtest_on_g14),
+        cmocka_unit_test(test_quantiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
