@@ -5,8 +5,9 @@
 #   tests/docs.sh BUILD --write    puts the tables that the program prints into docs/recipe.md
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
-vitro=$(realpath "${1:?usage: tests/docs.sh BUILD [--write]}/src/cli/vitro")
-[ -x "$vitro" ] || { echo "tests/docs.sh: $vitro: no such program; build it first" >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: tests/docs.sh BUILD [--write]" >&2; exit 2; }
+[ -x "$1/src/cli/vitro" ] || { echo "tests/docs.sh: $1/src/cli/vitro is no program; build it first" >&2; exit 2; }
+vitro=$(realpath "$1/src/cli/vitro")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 pages=(README.md docs/*.md)
@@ -55,15 +56,17 @@ sed -n 's/^| `\([a-z0-9_.]*\)` .*/\1/p' "$scratch/tables" | grep '\.' >"$scratch
 sections=$(sed 's/\..*//' "$scratch/keys" | sort -u | paste -sd '|')
 
 check_options() { # PLACE COMMAND WORD...
-    local place=$1 command=$2 word
+    local place=$1 command=$2 word name
     shift 2
     # shellcheck disable=SC2086  # a command may be two words
     "$vitro" $command -h >"$scratch/help" 2>&1
     for word in "$@"; do
         case $word in
-        -*) n_options=$((n_options + 1))
-            grep -qE -- "^ +(-h, )?${word%%=*}( |\$)" "$scratch/help" || [ "$word" = -h ] ||
-                wrong "$place" "vitro $command has no option $word" ;;
+        -h) ;;
+        -?*) n_options=$((n_options + 1))
+            name=${word%%=*}
+            [ ${#name} -ne 3 ] || name="-?${name#-}" # a letter takes one dash or two
+            grep -qE -- "^ +(-h, )?$name( |\$)" "$scratch/help" || wrong "$place" "vitro $command has no option $word" ;;
         esac
     done
 }

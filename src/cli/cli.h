@@ -93,6 +93,7 @@ int vt_cmd_recipe_keys(vt_cli *cli, int argc, char **argv);
 int vt_cmd_law_fit(vt_cli *cli, int argc, char **argv);
 int vt_cmd_law_backtest(vt_cli *cli, int argc, char **argv);
 int vt_cmd_law_joint(vt_cli *cli, int argc, char **argv);
+int vt_cmd_law_shape(vt_cli *cli, int argc, char **argv);
 int vt_cmd_law_plan(vt_cli *cli, int argc, char **argv);
 int vt_cmd_law_next(vt_cli *cli, int argc, char **argv);
 int vt_cmd_law_plot(vt_cli *cli, int argc, char **argv);

@@ -12,9 +12,11 @@
 #include "cli/cmd_law.h"
 #include "law/backtest.h"
 #include "law/bootstrap.h"
+#include "law/equal.h"
 #include "law/record.h"
 
-#define MAX_AT 64
+#define MAX_AT      64
+#define EQUAL_STEPS 7
 
 static const char text[] =
     "TABLE is CSV of any column names (also W&B's exports and timm's summary.csv), JSON lines (vitro's metrics.jsonl,\n"
@@ -36,7 +38,7 @@ static const char text[] =
 typedef struct {
     vt_select select;
     const char *loss_text, *delta_text, *at_text, *level_text, *bootstrap_text, *seed_text, *threads_text, *out;
-    const char *calibration;
+    const char *calibration, *equal, *via;
     bool all, far, json;
     vt_law_how how;
     double at[MAX_AT];
@@ -51,6 +53,12 @@ typedef struct {
     vt_law law;
     vt_calibration cal;
     vt_bootstrap bootstrap;
+    vt_law loss_law; /* --via: the law of the loss, and the error that goes with a loss */
+    vt_fit error_of_loss;
+    size_t n_pairs;
+    double equal_ratio; /* --equal; 0: not asked for */
+    vt_equal equals[EQUAL_STEPS];
+    char *equal_names[2];
 } fitted;
 
 /* --- as text
@@ -142,6 +150,31 @@ static void print_bootstrap(const fit_options *o, fitted *r)
     }
 }
 
+static void print_equal(const fitted *r, const char *y)
+{
+    printf("\nequal %s, %s against %s\n", y, r->equal_names[0], r->equal_names[1]);
+    for (int i = 0; i < EQUAL_STEPS; i++)
+        printf("  %8.4f  %10.4g  %10.4g  %8.3g times\n", r->equals[i].y, r->equals[i].x[0], r->equals[i].x[1],
+               r->equals[i].x[0] / r->equals[i].x[1]);
+    printf("  %s needs %.3g times as much (geometric mean)\n", r->equal_names[0], r->equal_ratio);
+}
+
+/* The law of the loss, carried to error by the relation of the two over all runs that have both. */
+static void print_via(const fit_options *o, const fitted *r)
+{
+    const vt_fit *f = &r->error_of_loss;
+    printf("\nby %s    error = %.4g L^%.4g + %.4g, %zu runs, rms of ln %.4f\n", o->via, f->p[VT_P_A], f->p[VT_P_B],
+           f->p[VT_P_C], r->n_pairs, sqrt(f->sse_log / (double)f->n));
+    for (size_t i = 0; i < o->n_at; i++) {
+        const vt_prediction p = vt_law_predict(&r->loss_law, &r->cal, o->at[i], o->level);
+        if (p.distance > 10 && !o->far)
+            continue;
+        const double low = vt_error_at_loss(f, p.low), high = vt_error_at_loss(f, p.high);
+        printf("  %-12.5g  %s %.4f, so error %.4f  (%.4f to %.4f from the interval of the loss alone)\n", o->at[i],
+               o->via, p.centre, vt_error_at_loss(f, p.centre), low, high);
+    }
+}
+
 static void print_text(const fit_options *o, fitted *r)
 {
     const char *y = vt_law_y_word(r->points.y_unit);
@@ -161,6 +194,10 @@ static void print_text(const fit_options *o, fitted *r)
     }
     if (r->bootstrap.n > 0)
         print_bootstrap(o, r);
+    if (r->loss_law.n > 0)
+        print_via(o, r);
+    if (r->equal_ratio > 0)
+        print_equal(r, y);
     if (r->law.n_notes > 0)
         printf("\nwatch out\n");
     for (size_t i = 0; i < r->law.n_notes; i++)
@@ -214,6 +251,18 @@ static json_t *bootstrap_json(const fit_options *o, fitted *r)
     return j;
 }
 
+static json_t *via_json(const fit_options *o, const fitted *r)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < o->n_at; i++) {
+        const vt_prediction p = vt_law_predict(&r->loss_law, &r->cal, o->at[i], o->level);
+        if (p.distance <= 10 || o->far)
+            (void)json_array_append_new(list, json_pack("{s:f,s:f,s:f}", "x", o->at[i], "loss", p.centre, "error",
+                                                        vt_error_at_loss(&r->error_of_loss, p.centre)));
+    }
+    return list;
+}
+
 static json_t *record_of(const fit_options *o, fitted *r)
 {
     char *table = r->table.path, *x = vt_xstrdup(o->select.x), *y = vt_xstrdup(o->select.y);
@@ -232,6 +281,10 @@ static json_t *record_of(const fit_options *o, fitted *r)
     (void)json_object_set_new(root, "predictions", at);
     if (r->bootstrap.n > 0)
         (void)json_object_set_new(root, "bootstrap", bootstrap_json(o, r));
+    if (r->loss_law.n > 0)
+        (void)json_object_set_new(root, "by_loss", via_json(o, r));
+    if (r->equal_ratio > 0)
+        (void)json_object_set_new(root, "equal_ratio", vt_json_number(r->equal_ratio));
     free(x);
     free(y);
     free(where);
@@ -241,6 +294,57 @@ static json_t *record_of(const fit_options *o, fitted *r)
 /* --- the command
  * ------------------------------------------------------------------------------------------------------ */
 
+/* --equal A,B: what both models need for the errors that both reach. */
+static vt_status find_equal(const fit_options *o, fitted *r, vt_err *err)
+{
+    size_t model[2] = {SIZE_MAX, SIZE_MAX};
+    const char *comma = strchr(o->equal, ',');
+    r->equal_names[0] = vt_xstrdup(o->equal);
+    r->equal_names[0][comma - o->equal] = '\0';
+    r->equal_names[1] = vt_xstrdup(comma + 1);
+    for (int k = 0; k < 2; k++) {
+        for (size_t m = 0; m < r->points.n_models; m++)
+            if (strcmp(r->points.models[m], r->equal_names[k]) == 0)
+                model[k] = m;
+        if (model[k] == SIZE_MAX) {
+            const char *near = vt_nearest(r->equal_names[k], (const char *const *)r->points.models, r->points.n_models);
+            return vt_fail(err, VT_EINVAL, "--equal: no run is of model \"%.60s\"%s%.60s%s", r->equal_names[k],
+                           near ? "; did you mean \"" : "; --model names the columns", near ? near : "",
+                           near ? "\"?" : "");
+        }
+    }
+    if (!vt_equal_ratio(r->points.p, r->points.n, model[0], model[1], EQUAL_STEPS, r->equals, &r->equal_ratio))
+        return vt_fail(err, VT_EINVAL, "--equal: there is no error that both %s and %s reach", r->equal_names[0],
+                       r->equal_names[1]);
+    return VT_OK;
+}
+
+/* --via LOSS: the frontier of the loss, and the pairs of loss and error. */
+static vt_status fit_via(const fit_options *o, fitted *r, vt_err *err)
+{
+    vt_points losses;
+    size_t column;
+    vt_select s = o->select;
+    s.y = o->via;
+    s.y_unit = "loss";
+    VT_TRY(vt_table_find(&r->table, o->via, &column, err));
+    vt_status status = vt_points_select(&losses, &r->table, &s, err);
+    if (status == VT_OK)
+        status = vt_law_make(&r->loss_law, &losses, &o->how, err);
+    vt_points_release(&losses);
+    if (status != VT_OK)
+        return vt_prefix(err, "--via %s", o->via);
+    double *loss = vt_xcalloc(2 * r->points.n, sizeof *loss), *error = loss + r->points.n;
+    for (size_t i = 0; i < r->points.n; i++) {
+        const char *cell = vt_table_cell(&r->table, r->points.p[i].row, column);
+        if (vt_parse_f64(cell, &loss[r->n_pairs], NULL) == VT_OK && loss[r->n_pairs] > 1e-9)
+            error[r->n_pairs++] = r->points.p[i].y;
+    }
+    status = vt_error_from_loss(&r->error_of_loss, loss, error, r->n_pairs, err);
+    free(loss);
+    return status == VT_OK ? VT_OK : vt_prefix(err, "--via %s", o->via);
+}
+
 static vt_status work(const fit_options *o, fitted *r, vt_err *err)
 {
     VT_TRY(vt_law_calibration(o->calibration, &r->cal, err));
@@ -248,6 +352,10 @@ static vt_status work(const fit_options *o, fitted *r, vt_err *err)
     VT_TRY(vt_law_make(&r->law, &r->points, &o->how, err));
     if (!o->calibration && !o->how.all_points)
         r->cal = vt_calibration_for(&r->cal, &r->points);
+    if (o->equal)
+        VT_TRY(find_equal(o, r, err));
+    if (o->via)
+        VT_TRY(fit_via(o, r, err));
     if (o->draws == 0)
         return VT_OK;
     vt_pool *pool;
@@ -275,6 +383,9 @@ static vt_status run(const fit_options *o, const char *path, vt_err *err)
         print_text(o, &r);
     vt_bootstrap_release(&r.bootstrap);
     vt_law_release(&r.law);
+    vt_law_release(&r.loss_law);
+    free(r.equal_names[0]);
+    free(r.equal_names[1]);
     vt_points_release(&r.points);
     vt_table_release(&r.table);
     return status;
@@ -291,6 +402,8 @@ static vt_status check(fit_options *o, vt_err *err)
     VT_TRY(vt_cli_integer("bootstrap-seed", o->seed_text, 0, UINT32_MAX, 0, &o->draw_seed, err));
     VT_TRY(vt_cli_integer("threads", o->threads_text, 1, 1024, vt_machine_cpus(), &o->threads, err));
     o->how.all_points = o->all;
+    if (o->equal && !strchr(o->equal, ','))
+        return vt_fail(err, VT_EINVAL, "--equal is \"%.60s\"; two models are expected: Ti,L", o->equal);
     return VT_OK;
 }
 
@@ -306,6 +419,8 @@ int vt_cmd_law_fit(vt_cli *cli, int argc, char **argv)
         {"far", NULL, &o.far, "predict more than ten times beyond the largest run"},
         {"level", "PERCENT", &o.level_text, "50, 80, 90 or 95; default: 80"},
         {"calibration", "FILE", &o.calibration, "widening factors of vitro law backtest --out"},
+        {"via", "COLUMN", &o.via, "a column of losses: fit it first, and carry it to error"},
+        {"equal", "A,B", &o.equal, "what model A needs for the errors of model B: sample efficiency where x is images"},
         {"bootstrap", "N", &o.bootstrap_text, "draw the groups N times and refit"},
         {"bootstrap-seed", "N", &o.seed_text, "default: 0"},
         {"threads", "N", &o.threads_text, "of the bootstrap; no result depends on it"},

@@ -34,6 +34,8 @@ const vt_command vt_commands[] = {
      "whether intervals would have held, and by how much to widen them", vt_cmd_law_backtest},
     {"law joint", "TABLE --size COLUMN --data COLUMN --y COLUMN [options]",
      "how error falls with model size and with data, and the best split", vt_cmd_law_joint},
+    {"law shape", "TABLE --size COLUMN --x COLUMN --y COLUMN [options]",
+     "the best width, depth or MLP for a compute, from a sweep", vt_cmd_law_shape},
     {"law plan", "FIT --budget AMOUNT [options]", "what a budget would buy, by a fit", vt_cmd_law_plan},
     {"law next", "TABLE --x COLUMN --y COLUMN --budget NUMBER [options]", "the runs that would say most about a target",
      vt_cmd_law_next},

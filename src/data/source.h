@@ -41,7 +41,8 @@ const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size
 void vt_source_fingerprint(const vt_source *s, char hex[VT_HASH_HEX]);
 /* Host memory that the open source keeps (index, IDX pixels), in bytes: a line of the plan. */
 size_t vt_source_resident_bytes(const vt_source *s);
-/* Largest decoded image in bytes: exact where the format tells (IDX, synthetic), else what VT_MAX_PIXELS allows. */
+/* Bytes that one reader takes at most while it reads the largest image: two images (before and after preprocessing), and where
+ * the format does not tell the size (folder, wds) what VT_MAX_PIXELS allows, the encoded file and the decoder's own. */
 size_t vt_source_decode_bytes(const vt_source *s);
 
 /* A worker's buffers, reused from sample to sample; {0} to begin with. */

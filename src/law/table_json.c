@@ -58,7 +58,7 @@ static vt_status pass(vt_table *t, const char *p, const char *end, bool cells, v
             json_t *root = json_loadb(p, (size_t)(stop - p), 0, NULL);
             if (!json_is_object(root)) {
                 if (cells)
-                    vt_table_torn(t, line, "not a JSON object");
+                    vt_table_torn(t, line, "not a JSON object (NaN and Infinity are no JSON)");
             } else {
                 if (cells)
                     status = vt_table_add_row(t, err);

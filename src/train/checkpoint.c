@@ -112,12 +112,26 @@ vt_status vt_checkpoint_newest(const char *run, char **dir, vt_err *err)
         if (vt_checkpoint_verify(candidate, &why) == VT_OK) {
             *dir = candidate;
         } else {
-            vt_log(VT_LOG_WARN, "%s; falling back to the checkpoint before it", why.msg);
+            vt_log(VT_LOG_WARN, "%s; this checkpoint is left out", why.msg);
             free(candidate);
         }
     }
+    if (status == VT_OK && n > 0 && !*dir)
+        status = vt_fail(err, VT_EFORMAT, "%s: none of its %zu checkpoints is whole; remove that folder to begin anew",
+                         checkpoints, n);
     vt_free_names(names, n);
     free(checkpoints);
+    return status;
+}
+
+/* A checkpoint that was named itself: checked where it has a manifest. */
+static vt_status take_named(const char *path, char **dir, vt_err *err)
+{
+    char *manifest = vt_path_join(path, MANIFEST_FILE);
+    vt_status status = vt_is_file(manifest) ? vt_checkpoint_verify(path, err) : VT_OK;
+    free(manifest);
+    if (status == VT_OK)
+        *dir = vt_xstrdup(path);
     return status;
 }
 
@@ -127,10 +141,8 @@ vt_status vt_checkpoint_find(const char *path, char **dir, vt_err *err)
     bool is_checkpoint = vt_is_file(config);
     free(config);
     *dir = NULL;
-    if (is_checkpoint) {
-        *dir = vt_xstrdup(path);
-        return VT_OK;
-    }
+    if (is_checkpoint)
+        return take_named(path, dir, err);
     if (!vt_is_dir(path))
         return vt_fail(err, VT_EINVAL, "%s is not a folder; give a run (with checkpoints/) or a checkpoint (with %s)",
                        path, CONFIG_FILE);
@@ -207,21 +219,27 @@ vt_status vt_checkpoint_load_model(const char *dir, vt_engine *e, vt_err *err)
 static vt_status load_state_file(const char *path, vt_train_state *state, vt_err *err)
 {
     json_t *root = NULL;
-    const char *recipe = NULL, *data = NULL;
+    const char *recipe = NULL, *data = NULL, *isa = NULL;
     VT_TRY(vt_json_load(path, &root, err));
     vt_status status = vt_json_get_i64(root, "step", path, &state->step, err);
     if (status == VT_OK)
         status = vt_json_get_i64(root, "schedule_steps", path, &state->schedule_steps, err);
     if (status == VT_OK)
+        status = vt_json_get_i64(root, "cooldown_steps", path, &state->cooldown_steps, err);
+    if (status == VT_OK)
+        status = vt_json_get_string(root, "instruction_set", path, &isa, err);
+    if (status == VT_OK)
         status = vt_json_get_string(root, "recipe_sha256", path, &recipe, err);
     if (status == VT_OK)
         status = vt_json_get_string(root, "data_sha256", path, &data, err);
-    if (status == VT_OK && (state->step < 0 || state->schedule_steps < state->step))
+    if (status == VT_OK && (state->step < 0 || state->schedule_steps < state->step || state->cooldown_steps < 0 ||
+                            state->cooldown_steps > state->schedule_steps))
         status = vt_fail(err, VT_EFORMAT, "%s: step %lld of %lld cannot be", path, (long long)state->step,
                          (long long)state->schedule_steps);
     if (status == VT_OK) {
         (void)snprintf(state->recipe_hash, sizeof state->recipe_hash, "%s", recipe);
         (void)snprintf(state->data_hash, sizeof state->data_hash, "%s", data);
+        (void)snprintf(state->instruction_set, sizeof state->instruction_set, "%s", isa);
     }
     json_decref(root);
     return status;
@@ -301,8 +319,9 @@ static vt_status save_json(const char *dir, const char *name, json_t *root, vt_e
 static vt_status write_files(const char *dir, vt_engine *e, const vt_checkpoint_info *info, const vt_train_state *s,
                              json_t *files, vt_err *err)
 {
-    json_t *state = json_pack("{s:I, s:I, s:I, s:s, s:s}", "step", (json_int_t)s->step, "images",
+    json_t *state = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "step", (json_int_t)s->step, "images",
                               (json_int_t)info->images, "schedule_steps", (json_int_t)s->schedule_steps,
+                              "cooldown_steps", (json_int_t)s->cooldown_steps, "instruction_set", s->instruction_set,
                               "recipe_sha256", s->recipe_hash, "data_sha256", s->data_hash);
     VT_TRY(save_json(dir, STATE_FILE, state, err));
     VT_TRY(save_config(dir, info, err));

@@ -32,8 +32,9 @@ vt_status vt_checkpoint_load_model(const char *dir, vt_engine *e, vt_err *err) V
 
 /* Where training stands; deterministic: no times, no machine. */
 typedef struct {
-    int64_t step;           /* updates done */
-    int64_t schedule_steps; /* T; shorter than the recipe's where max_minutes ended the run early */
+    int64_t step;                           /* updates done */
+    int64_t schedule_steps, cooldown_steps; /* shorter than the recipe's where max_minutes ended the run early */
+    char instruction_set[16];
     char recipe_hash[VT_HASH_HEX], data_hash[VT_HASH_HEX];
 } vt_train_state;
 

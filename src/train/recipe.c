@@ -58,7 +58,7 @@ const vt_key vt_recipe_keys[] = {
      "the key of all random numbers"},
     {"train.recompute", VT_KEY_ENUM, AT(train.recompute), "none", 0, 0, recompute_names, NULL, true,
      "block keeps only each block's input and computes the rest again in the backward pass: less memory, a third more "
-     "work, the same bytes"},
+     "work, and the same bytes for the same micro-batch"},
     {"train.threads", VT_KEY_AUTO_I64, AT(train.threads), "auto", 0, 1024, NULL, "threads", true,
      "threads that compute; never changes results"},
     {"train.max_minutes", VT_KEY_F64, AT(train.max_minutes), "0", 0, NO_LIMIT, NULL, "minutes", true,

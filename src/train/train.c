@@ -6,6 +6,7 @@
 #include "train/train.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,6 +121,8 @@ static void describe(trainer *tr)
     hash_recipe(tr->recipe, tr->state.recipe_hash);
     vt_source_fingerprint(tr->source, tr->state.data_hash);
     tr->state.schedule_steps = tr->t.schedule.steps;
+    tr->state.cooldown_steps = tr->t.schedule.cooldown;
+    (void)snprintf(tr->state.instruction_set, sizeof tr->state.instruction_set, "%s", tr->isa->name);
 }
 
 static vt_status match_eval_classes(trainer *tr, vt_err *err)
@@ -157,8 +160,15 @@ static vt_status restore(trainer *tr, vt_err *err)
         status = vt_fail(err, VT_EINVAL,
                          "%s was written with other settings than this run's recipe.yaml tells; start a new run", dir);
     if (status == VT_OK) {
+        if (strcmp(stored.instruction_set, tr->isa->name) != 0)
+            vt_log(VT_LOG_WARN,
+                   "the run was computed with the %s kernels so far and goes on with %s: its bytes will not be those "
+                   "of a run without this change",
+                   stored.instruction_set, tr->isa->name);
+        (void)snprintf(stored.instruction_set, sizeof stored.instruction_set, "%s", tr->isa->name);
         tr->state = stored;
         tr->t.schedule.steps = stored.schedule_steps;
+        tr->t.schedule.cooldown = stored.cooldown_steps;
         tr->saved_step = tr->result->resumed_from = stored.step;
         tr->result->checkpoint = dir;
         vt_log(VT_LOG_INFO, "going on from %s (step %lld of %lld)", dir, (long long)stored.step,
@@ -407,7 +417,9 @@ static vt_status evaluate(trainer *tr, vt_err *err)
     return VT_OK;
 }
 
-/* Starts the cooldown when what is left of max_minutes is just enough for it, the last evaluation and the save. */
+/* Ends the run in time: when what is left of max_minutes is just enough for the cooldown, it starts. The cooldown keeps
+ * its share of the run, so a much shorter run gets a shorter one. The last evaluation is counted as long as the one
+ * before. */
 static void heed_time(trainer *tr)
 {
     vt_schedule *s = &tr->t.schedule;
@@ -415,10 +427,15 @@ static void heed_time(trainer *tr)
     int64_t done = tr->state.step - (tr->result->resumed_from > 0 ? tr->result->resumed_from : 0);
     if (limit <= 0 || done < 1 || tr->state.step + s->cooldown >= s->steps)
         return;
-    double left = limit - elapsed(tr) - tr->eval_seconds;
-    if (left * (1 - TIME_RESERVE) > tr->step_seconds / (double)done * (double)(s->cooldown + 1))
+    double left = (limit - elapsed(tr) - tr->eval_seconds) * (1 - TIME_RESERVE);
+    int64_t affordable = left > 0 ? (int64_t)(left * (double)done / tr->step_seconds) : 0;
+    if (affordable >= s->steps - tr->state.step)
         return;
-    s->steps = tr->state.schedule_steps = tr->state.step + (s->cooldown > 0 ? s->cooldown : 1);
+    int64_t cooldown = (int64_t)((double)s->cooldown / (double)s->steps * (double)(tr->state.step + affordable));
+    if (affordable > cooldown + 1)
+        return;
+    s->cooldown = tr->state.cooldown_steps = affordable > 0 ? affordable : 1;
+    s->steps = tr->state.schedule_steps = tr->state.step + s->cooldown;
     vt_log(VT_LOG_INFO, "train.max_minutes is %g: the cooldown starts at step %lld, the run ends at %lld",
            tr->recipe->train.max_minutes, (long long)tr->state.step, (long long)s->steps);
 }
@@ -438,10 +455,10 @@ static vt_status after_step(trainer *tr, bool log_step, vt_err *err)
     heed_time(tr);
     bool save_now = due(tr->state.step, tr->t.save_every) && !last,
          eval_now = tr->eval_source && due(tr->state.step, tr->t.eval_every) && !last;
-    if (save_now)
-        VT_TRY(save(tr, err));
     if (eval_now)
         VT_TRY(evaluate(tr, err));
+    if (save_now)
+        VT_TRY(save(tr, err));
     if (log_step || save_now || eval_now)
         open_window(tr);
     return VT_OK;

@@ -24,7 +24,7 @@ expect() { # NAME STATUS GLOB COMMAND: the glob is matched against both outputs
 have_gnuplot() { command -v gnuplot >/dev/null; }
 
 # Each line of each -h works as it stands; what breaks is that the first thing a person tries fails.
-for command in fit backtest joint plan next plot; do
+for command in fit backtest joint shape plan next plot; do
     [ $command = plot ] && ! have_gnuplot && echo "ok - skipped: gnuplot is not installed" && continue
     n=0
     while read -r line; do
@@ -40,6 +40,15 @@ if have_gnuplot; then
     expect "the script redraws it" 0 '*' 'cp figures/law.svg a.svg && (cd figures && gnuplot law.gp) && cmp a.svg figures/law.svg'
     expect "the page holds its figures" 0 '2' 'grep -c "<svg" figures/index.html'
     expect "the page loads nothing" 1 '' 'grep -E "(src|href)=.(http|//|file)" figures/index.html'
+    if command -v chromium >/dev/null; then
+        # What a browser makes of the page: both figures, each with its curves and points, and no error.
+        expect "a browser shows the page" 0 '2' \
+            'chromium --headless --no-sandbox --disable-gpu --user-data-dir=browser --dump-dom "file://$PWD/figures/index.html" 2>/dev/null | grep -c "<svg"'
+        expect "and paints it" 0 '*' 'chromium --headless --no-sandbox --disable-gpu --user-data-dir=browser --window-size=900,1400 \
+            --screenshot=page.png "file://$PWD/figures/index.html" && [ "$(stat -c %s page.png)" -gt 20000 ]'
+    else
+        echo "ok - skipped: chromium is not installed"
+    fi
     expect "names from tables are no commands" 0 '*' \
         'printf "model,flops,error\na'"'"'; !touch hacked #,1,.5\n\`touch hacked\`,2,.4\nb,4,.3\nb,8,.25\n" >evil.csv &&
          vitro law plot evil.csv --x flops --y error --model model --out evil && [ ! -e hacked ] && [ ! -e evil/hacked ]'
@@ -52,6 +61,21 @@ expect "a fit goes on as a plan" 0 '*expected    error*shape       w*binds*pays 
     'vitro law fit twelve.csv --x flops --y error --out fit.json >/dev/null && vitro law plan fit.json --budget 1e18flops --baseline 0.2'
 expect "far is asked for" 0 '*not extrapolated; --far*' 'vitro law fit twelve.csv --x flops --y error --at 1e20'
 expect "far is marked" 0 '*no back-test supports this*' 'vitro law fit twelve.csv --x flops --y error --at 1e21 --far'
+
+# Loss first; equal error; seeds; all of it as one JSON object.
+awk 'BEGIN { print "flops,loss,error"
+    for (i = 0; i < 16; i++) { L = 1.5 + 2 * 10 ^ (-i / 20); printf "%g,%.8g,%.8g\n", 10 ^ (15 + i / 4), L, .08 * L ^ 1.5 } }' >via.csv
+expect "loss first" 0 '*by loss    error = 0.08 L^1.5*so error 0.1959*' 'vitro law fit via.csv --x flops --y error --via loss --at 1e19'
+awk 'BEGIN { print "model,images,error,seed"
+    for (i = 0; i < 10; i++) for (s = 0; s < 2; s++) for (m = 1; m <= 8; m *= 8)
+        printf "m%d,%g,%.8g,%d\n", m, m * 2 ^ i, (.6 * 2 ^ (-i / 4) + .1) * (1 + s / 100), s }' >seeds.csv
+expect "equal error" 0 '*m8 needs 8 times as much*' 'vitro law fit seeds.csv --x images --y error --equal m8,m1'
+expect "seeds" 0 '*20  left out: averaged with other seeds*seeds differ by 0.0070 in ln E (20 degrees*' \
+    'vitro law fit seeds.csv --x images --y error --seed seed'
+for line in 'fit via.csv --x flops --y error --via loss --at 1e19' 'fit seeds.csv --x images --y error --equal m8,m1' \
+    'next twelve.csv --x flops --y error --budget 1e18' 'plan fit.json --budget 1e18flops'; do
+    expect "--json alone: $line" 0 '{*}' "vitro law $line --json"
+done
 
 # Bad input: one sentence, the right exit status.
 printf 'flops,error\n1,.5\n2,.4\n' >two.csv
@@ -73,6 +97,11 @@ done <<'BAD'
 2|*nothing is left to train*|plan fit.json --budget 1e18flops --keep tuning=90
 2|*--serve and --sizes go together*|plan fit.json --budget 1e18flops --serve 1e9
 2|*--data is missing*|joint two.csv --size flops --y error
+2|*--size is missing*|shape two.csv --x flops --y error
+1|*a shape law takes 8*|shape two.csv --x flops --y error --size flops
+1|*no run is of model "zebra"*|fit twelve.csv --x flops --y error --equal zebra,lion
+2|*two models are expected*|fit two.csv --x flops --y error --equal a
+1|*at least 3*|fit two.csv --x flops --y error --via error
 2|*--out is missing*|plot two.csv --x flops --y error
 2|*'law fitt' is no command; did you mean 'law fit'?*|fitt two.csv
 1|*absent.csv*|fit absent.csv --x flops --y error

@@ -97,7 +97,7 @@ def main():
     args = parser.parse_args()
     if args.chinchilla:
         return chinchilla(args.chinchilla)
-    head = {"generator": "tools/golden/law.py", "scipy": scipy.__version__, "numpy": np.__version__, "seed": 20, "huber_delta": DELTA}
+    head = {"generator": "tools/golden/law.py", "command": "tools/golden/law.py >tests/golden/law.json", "scipy": scipy.__version__, "numpy": np.__version__, "seed": 20, "huber_delta": DELTA}
     print(json.dumps({**head, "cases": list(cases())}, indent=1))
 
 

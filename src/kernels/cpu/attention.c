@@ -66,12 +66,21 @@ int64_t VT_FOR_ISA(vt_cpu_attention_scratch)(const vt_limits *limits)
     return round_up_vw(limits->head_width) * (2 * MAX_QUERIES + max_i64(KEY_PIECE, MAX_QUERIES)) + 2 * scores;
 }
 
-/* Asks for part `head` of `heads` of a sample's rows: heads lie side by side in long rows, a pattern that processors do
- * not foresee, and with few tokens waiting for memory would take longer than the work. */
-static void prefetch_part(const float *x, int64_t ld, int64_t rows, int64_t width, int64_t heads, int64_t head)
+/* Rows of one sample, all heads. */
+typedef struct {
+    const float *x;
+    int64_t ld, rows;
+} sample_rows;
+
+/* Asks for part `head` of `heads` of the next sample's rows: heads lie side by side in long rows, a pattern that
+ * processors do not foresee, and with few tokens waiting for memory would take longer than the work. */
+static void prefetch_part(const sample_rows *next, int n, int64_t width, int64_t heads, int64_t head)
 {
-    for (int64_t r = part_begin(rows, heads, head); r < part_begin(rows, heads, head + 1); r++)
-        prefetch_row(x + r * ld, heads * width);
+    for (int i = 0; i < n; i++) {
+        const int64_t end = part_begin(next[i].rows, heads, head + 1);
+        for (int64_t r = part_begin(next[i].rows, heads, head); r < end; r++)
+            prefetch_row(next[i].x + r * next[i].ld, heads * width);
+    }
 }
 
 typedef struct {
@@ -192,13 +201,11 @@ static void forward_job(void *context, int64_t job, int thread)
     for (int64_t item = job * p->items_per_job; item < end; item++) {
         const int64_t pair = item / p->blocks, sample = pair / a->heads, head = pair % a->heads;
         if (a->q_tokens <= FEW_TOKENS && a->kv_tokens <= FEW_TOKENS && sample + 1 < a->samples) {
-            const int64_t next = sample + 1;
-            prefetch_part(a->q + next * a->q_sample_stride, a->q_row_stride, a->q_tokens, a->head_width, a->heads,
-                          head);
-            prefetch_part(a->k + next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens, a->head_width, a->heads,
-                          head);
-            prefetch_part(a->v + next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens, a->head_width, a->heads,
-                          head);
+            const int64_t n = sample + 1;
+            const sample_rows next[] = {{a->q + n * a->q_sample_stride, a->q_row_stride, a->q_tokens},
+                                        {a->k + n * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens},
+                                        {a->v + n * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens}};
+            prefetch_part(next, 3, a->head_width, a->heads, head);
         }
         forward_block(p, sample, head, item % p->blocks * p->block_queries, &b);
     }
@@ -214,8 +221,7 @@ void VT_KERNEL(attention_fwd)(const vt_exec *ex, const vt_attention_fwd_args *a)
     vt_pool_run(ex->pool, ceil_div(p.items, p.items_per_job), forward_job, &p);
 }
 
-/* Rows of b(p,j) for a product with n = width: where they lie if whole vectors may be read there, else packed copies.
- */
+/* b of a product with n = width: rows where they lie if whole vectors may be read there, else a packed copy. */
 static void set_rows(gemm_args *g, const float *rows, int64_t ld, float *packed)
 {
     g->b = rows;
@@ -338,12 +344,13 @@ static void backward_job(void *context, int64_t job, int thread)
     for (int64_t pair = job * p->items_per_job; pair < end; pair++) {
         const int64_t sample = pair / a->heads, head = pair % a->heads;
         if (a->q_tokens <= FEW_TOKENS && a->kv_tokens <= FEW_TOKENS && sample + 1 < a->samples) {
-            const int64_t next = sample + 1, rows = a->q_tokens, keys = a->kv_tokens, y_row = a->heads * a->head_width;
-            prefetch_part(a->q + next * a->q_sample_stride, a->q_row_stride, rows, a->head_width, a->heads, head);
-            prefetch_part(a->k + next * a->kv_sample_stride, a->kv_row_stride, keys, a->head_width, a->heads, head);
-            prefetch_part(a->v + next * a->kv_sample_stride, a->kv_row_stride, keys, a->head_width, a->heads, head);
-            prefetch_part(a->y + next * rows * y_row, y_row, rows, a->head_width, a->heads, head);
-            prefetch_part(a->dy + next * rows * y_row, y_row, rows, a->head_width, a->heads, head);
+            const int64_t n = sample + 1, y_row = a->heads * a->head_width, y_at = n * a->q_tokens * y_row;
+            const sample_rows next[] = {{a->q + n * a->q_sample_stride, a->q_row_stride, a->q_tokens},
+                                        {a->k + n * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens},
+                                        {a->v + n * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens},
+                                        {a->y + y_at, y_row, a->q_tokens},
+                                        {a->dy + y_at, y_row, a->q_tokens}};
+            prefetch_part(next, 5, a->head_width, a->heads, head);
         }
         for (int64_t q0 = 0; q0 < a->q_tokens; q0 += p->block_queries)
             backward_block(p, sample, head, q0, &b);

@@ -8,11 +8,11 @@
  * Scratch memory for one thread, in bytes, is the largest of (T tokens, K head width rounded up to lanes, D width,
  * S slices of the limits):
  *
- *   linear_fwd, linear_dx   786432                          packed weights and unfinished sums
- *   linear_dw               464128 + 196608 (log2(S) + 1)   pieces of operands, and a tile for each level of the tree
- *   attention               4 (256 K + 2 max(T lanes, min(64 T, 65536)))   packed rows, and two blocks of scores
- *   layernorm_bwd           32 S D                          partial sums of four parts of each slice
- *   sum_squares             8192 */
+ *   linear_fwd, linear_dx   786496                                      packed weights, unfinished sums
+ *   linear_dw               267520 + 196608 (log2(S) + 1)               packed rows, a tile for each tree level
+ *   attention               1024 K + 8 max(T lanes, min(64 T, 65536))   packed rows, two blocks of scores
+ *   layernorm_bwd           32 S D                                      sums of four parts of each slice
+ *   sum_squares             8192                                        sums of chunks */
 #ifndef VT_KERNELS_CPU_CPU_H
 #define VT_KERNELS_CPU_CPU_H
 

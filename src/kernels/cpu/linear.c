@@ -3,7 +3,8 @@
  * A job is a block of rows times a block of columns of the result. Whoever takes it packs the weights that it needs, a
  * piece of the inner dimension at a time, into scratch memory of its own: BLOCK_K x BLOCK_COLS floats, which stay in
  * the second-level cache while all rows of the block pass by. What the epilogue adds (GELU, residual, gelu') is done
- * strip by strip, while the strip is in the first-level cache. Nothing waits for another job. */
+ * strip by strip, while the strip is in the first-level cache. Nothing waits for another job. Jobs of the same columns
+ * follow one another, so a thread often finds the weights that it packed for the job before. */
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernel.h"
 #include "kernels/cpu/vmath.h"
