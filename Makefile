@@ -3,7 +3,7 @@
 #   make            the program: build/release/vitro
 #   make demo       packages, build, train on real images, evaluate, predict
 #   make test       the tests, with sanitizers where cheap
-#   make test-all   and the other compiler, TSan, guarded memory, aarch64, whatever is slow
+#   make test-all   the same, and the other compiler, TSan, guarded memory, aarch64, whatever is slow
 #   make bench      speed beside PyTorch
 #   make install    PREFIX=/usr/local
 

@@ -14,16 +14,16 @@ train() { # BUILD ISA: prints the hashes of the checkpoint's files
     (cd "$run/checkpoints" && sha256sum step-*/*)
 }
 
-for isa in avx512 avx2 portable; do
-    if ! VITRO_ISA=$isa "$1/src/cli/vitro" doctor >/dev/null 2>&1; then
-        echo "$isa: this processor does not have it"
-        continue
-    fi
-    train "$1" $isa >"$scratch/first"
-    train "$2" $isa >"$scratch/second"
+compared=0
+for isa in $("$1/src/cli/vitro" doctor --json | python3 -c 'import json, sys
+print(*[k["name"] for k in json.load(sys.stdin)["kernels"] if k["usable"] and k["name"] != "ref"])'); do
+    train "$1" "$isa" >"$scratch/first"
+    train "$2" "$isa" >"$scratch/second"
     if ! diff "$scratch/first" "$scratch/second" >&2; then
         echo "$isa: $1 and $2 give different checkpoints" >&2
         exit 1
     fi
     echo "$isa: same bytes"
+    compared=$((compared + 1))
 done
+[ $compared -gt 0 ] || { echo "no instruction set was compared" >&2; exit 1; }

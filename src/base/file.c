@@ -188,8 +188,11 @@ vt_status vt_make_dirs(const char *path, vt_err *err)
         p += strcspn(p, "/");
         char kept = *p;
         *p = '\0';
-        if (mkdir(part, 0777) != 0 && !vt_is_dir(part))
+        int why = mkdir(part, 0777) == 0 ? 0 : errno;
+        if (why != 0 && !vt_is_dir(part)) {
+            errno = why;
             status = vt_fail_errno(err, "%s: the directory cannot be made", part);
+        }
         *p = kept;
     }
     free(part);

@@ -99,7 +99,7 @@ int vt_cli_end(vt_cli *cli, vt_status status, const vt_err *err)
         return VT_EXIT_DONE;
     vt_term_error(cli->term, cli->command->name, err->msg);
     if (status == VT_ESTOPPED)
-        return vt_signals_stop() == vt_signals_terminate ? VT_EXIT_TERMINATED : VT_EXIT_INTERRUPTED;
+        return vt_signals_stop() == vt_signals_interrupt ? VT_EXIT_INTERRUPTED : VT_EXIT_TERMINATED;
     return VT_EXIT_FAILED;
 }
 

@@ -48,25 +48,6 @@ static char *choose_run(const train_options *o, const char *recipe)
     return run;
 }
 
-/* Removes a run, when it is one and nobody trains in it. */
-static vt_status remove_run(const char *run, vt_err *err)
-{
-    if (!vt_is_dir(run))
-        return VT_OK;
-    char *recipe = vt_path_join(run, "recipe.yaml"), *lock_path = vt_path_join(run, "lock");
-    bool is_run = vt_is_file(recipe);
-    vt_lock lock = {.fd = -1};
-    vt_status status =
-        is_run ? vt_lock_take(&lock, lock_path, err)
-               : vt_fail(err, VT_EINVAL, "--fresh removes a run, but %s has no recipe.yaml; remove it yourself", run);
-    if (status == VT_OK)
-        status = vt_remove_tree(run, err);
-    vt_lock_release(&lock);
-    free(recipe);
-    free(lock_path);
-    return status;
-}
-
 /* --- progress -------------------------------------------------------------------------------------------------------
  */
 
@@ -103,7 +84,8 @@ static void print_json(const char *run, const vt_train_result *r, const char *ou
     (void)json_object_set_new(root, "step", json_integer(r->step));
     (void)json_object_set_new(root, "images", json_integer(r->images));
     (void)json_object_set_new(root, "resumed_from", r->resumed_from < 0 ? json_null() : json_integer(r->resumed_from));
-    (void)json_object_set_new(root, "last_loss", vt_json_number(r->last_loss));
+    (void)json_object_set_new(root, "last_loss",
+                              r->step == r->resumed_from ? json_null() : vt_json_number(r->last_loss));
     (void)json_object_set_new(root, "seconds", vt_json_number(r->seconds));
     (void)json_object_set_new(root, "images_per_second", vt_json_number(r->images_per_second));
     (void)json_object_set_new(root, "plan_total_bytes", json_integer((json_int_t)r->plan_total));
@@ -121,8 +103,8 @@ static void print_json(const char *run, const vt_train_result *r, const char *ou
 static void print_summary(const char *run, const vt_train_result *r)
 {
     char a[32], b[32], c[32];
-    printf("trained     %s steps, %s images; %s in this call", vt_cli_number(a, r->step), vt_cli_number(b, r->images),
-           vt_format_seconds(c, r->seconds));
+    printf("%s %s steps, %s images; %s in this call", r->step == r->resumed_from ? "finished   " : "trained    ",
+           vt_cli_number(a, r->step), vt_cli_number(b, r->images), vt_format_seconds(c, r->seconds));
     if (r->images_per_second > 0)
         printf(" (%.0f images/s)", r->images_per_second);
     printf("\n");
@@ -142,6 +124,10 @@ static void print_summary(const char *run, const vt_train_result *r)
 static void log_outcome(vt_term *term, const vt_train_result *r)
 {
     char seconds[32];
+    if (r->step == r->resumed_from) {
+        vt_term_log(term, "step %lld: this run was finished before; nothing was trained", (long long)r->step);
+        return;
+    }
     vt_term_log(term, "step %lld after %s in this call, %.0f images/s, loss %.5g; %s", (long long)r->step,
                 vt_format_seconds(seconds, r->seconds), r->images_per_second, r->last_loss, r->checkpoint);
     if (r->evaluated)
@@ -159,7 +145,7 @@ static vt_status train(vt_cli *cli, const train_options *o, vt_recipe *recipe, c
     vt_signals_catch();
     vt_term_note(cli->term, "training in %s", run);
     vt_term_keep_log(cli->term, log, header);
-    vt_status status = vt_train(recipe, run, &observer, &result, err);
+    vt_status status = vt_train(recipe, run, o->fresh, &observer, &result, err);
     vt_term_clear(cli->term);
     if (status == VT_OK || status == VT_ESTOPPED) {
         log_outcome(cli->term, &result);
@@ -185,10 +171,7 @@ static vt_status run_command(vt_cli *cli, const train_options *o, const vt_args 
         status = vt_recipe_load(&recipe, path, args->list + 1, args->n - 1, err);
     if (status == VT_OK) {
         run = choose_run(o, path);
-        if (o->fresh)
-            status = remove_run(run, err);
-        if (status == VT_OK)
-            status = train(cli, o, &recipe, run, err);
+        status = train(cli, o, &recipe, run, err);
         vt_recipe_release(&recipe);
     }
     free(path);
@@ -201,7 +184,8 @@ int vt_cmd_train(vt_cli *cli, int argc, char **argv)
     train_options o = {0};
     const vt_opt opts[] = {
         {"run", "DIR", &o.run, "the run's folder; default: runs/NAME, NAME being the recipe's file without .yaml"},
-        {"fresh", NULL, &o.fresh, "remove the run in that folder first, and start anew"},
+        {"fresh", NULL, &o.fresh,
+         "start anew: the run in that folder is removed once the new one is known to be possible"},
         {"json", NULL, &o.json, "print the result as JSON"},
     };
     const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 1, VT_MANY};
@@ -210,7 +194,10 @@ int vt_cmd_train(vt_cli *cli, int argc, char **argv)
     int status;
     if (!vt_cli_parse(cli, &form, argc, argv, &args, &status))
         return status;
-    if (vt_cli_check_overrides(&args, &err) != VT_OK)
+    if (o.run && o.run[0] == '\0') {
+        (void)vt_fail(&err, VT_EINVAL, "--run is empty; name the run's folder, or leave --run out");
+        status = vt_cli_wrong_use(cli, &err);
+    } else if (vt_cli_check_overrides(&args, &err) != VT_OK)
         status = vt_cli_wrong_use(cli, &err);
     else
         status = vt_cli_end(cli, run_command(cli, &o, &args, &err), &err);

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <stddef.h>
 
-const int vt_signals_terminate = SIGTERM;
+const int vt_signals_interrupt = SIGINT;
 
 static volatile sig_atomic_t caught;
 
@@ -24,6 +24,8 @@ void vt_signals_catch(void)
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL); /* the terminal is gone: save as for SIGTERM */
+    (void)signal(SIGPIPE, SIG_IGN);         /* nobody reads the progress any more: no reason to lose the training */
 }
 
 int vt_signals_stop(void)

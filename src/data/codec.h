@@ -10,6 +10,10 @@
 #include "base/status.h"
 #include "data/image.h"
 
+#define VT_DECODER_BYTES                                                                                               \
+    ((size_t)640                                                                                                       \
+     << 20) /* of a library's own: the coefficients of a progressive 4:2:0 image at VT_MAX_PIXELS take 537 MB */
+
 vt_status vt_jpeg_decode(vt_image *im, const void *data, size_t size, vt_err *err) VT_MUST_USE;
 vt_status vt_jpeg_probe(const void *data, size_t size, int64_t *width, int64_t *height, vt_err *err) VT_MUST_USE;
 

@@ -16,8 +16,6 @@
 
 #include "data/codec.h"
 
-/* The coefficients of a progressive 4:2:0 image at VT_MAX_PIXELS take 537 MB. */
-#define MAX_LIBJPEG_BYTES (640L << 20)
 /* Each scan of a progressive file walks over the whole image. Real files have about ten. */
 #define MAX_SCANS       1000
 #define MAX_SCAN_PIXELS (16LL * VT_MAX_PIXELS)
@@ -88,7 +86,7 @@ static void create(decoder *j, const void *data, size_t size)
     j->errors.base.emit_message = on_message;
     j->errors.base.output_message = on_output;
     jpeg_create_decompress(&j->d);
-    j->d.mem->max_memory_to_use = MAX_LIBJPEG_BYTES;
+    j->d.mem->max_memory_to_use = (long)VT_DECODER_BYTES;
     j->source.init_source = source_nothing;
     j->source.fill_input_buffer = source_end;
     j->source.skip_input_data = source_skip;
@@ -162,7 +160,7 @@ static vt_status failed(const decoder *j, vt_err *err)
                        j->d.image_width, j->d.image_height, j->d.input_scan_number - 1);
     if (code == JERR_NO_BACKING_STORE || code == JERR_OUT_OF_MEMORY)
         return vt_fail(err, VT_ENOMEM, "decoding this JPEG of %u x %u pixels takes more than %ld MiB", j->d.image_width,
-                       j->d.image_height, MAX_LIBJPEG_BYTES >> 20);
+                       j->d.image_height, (long)VT_DECODER_BYTES >> 20);
     return vt_fail(err, VT_EFORMAT, "broken JPEG: %s", j->errors.message);
 }
 

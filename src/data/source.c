@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "data/codec.h"
 #include "data/collection.h"
 #include "data/select.h"
 
@@ -224,7 +225,8 @@ size_t vt_source_resident_bytes(const vt_source *s)
 
 size_t vt_source_decode_bytes(const vt_source *s)
 {
-    return s->all.image_bytes ? 2 * s->all.image_bytes : VT_MAX_FILE_BYTES + 2 * (size_t)VT_MAX_PIXELS * 3 + VT_DECODER_BYTES;
+    return s->all.image_bytes ? 2 * s->all.image_bytes
+                              : VT_MAX_FILE_BYTES + 2 * (size_t)VT_MAX_PIXELS * 3 + VT_DECODER_BYTES;
 }
 
 vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err)

@@ -336,15 +336,20 @@ static vt_status write_files(const char *dir, vt_engine *e, const vt_checkpoint_
     return vt_sync_dir(dir, err);
 }
 
-/* Removes the oldest checkpoints beyond keep; what cannot be removed is only worth a warning. */
-static void prune(const char *checkpoints, int64_t keep)
+/* Leaves the newest `keep` up to `step`, which was just saved. One of a later step failed its hashes, or training would
+ * have gone on from it: it goes too. What cannot be removed is only worth a warning. */
+static void prune(const char *checkpoints, int64_t step, int64_t keep)
 {
     char **names = NULL;
-    size_t n = 0;
+    size_t n = 0, current = 0;
     vt_err err = {0};
     if (list_steps(checkpoints, &names, &n, &err) != VT_OK)
         vt_log(VT_LOG_WARN, "old checkpoints stay: %s", err.msg);
-    for (size_t i = 0; (int64_t)i < (int64_t)n - keep; i++) {
+    while (current < n && step_of(names[current]) < step)
+        current++;
+    for (size_t i = 0; i < n; i++) {
+        if (i <= current && (int64_t)(current - i) < keep)
+            continue;
         char *path = vt_path_join(checkpoints, names[i]);
         if (vt_remove_tree(path, &err) != VT_OK)
             vt_log(VT_LOG_WARN, "an old checkpoint stays: %s", err.msg);
@@ -380,7 +385,7 @@ vt_status vt_checkpoint_save(const char *run, vt_engine *e, const vt_checkpoint_
     if (status == VT_OK)
         status = publish(tmp, path, checkpoints, err);
     if (status == VT_OK)
-        prune(checkpoints, keep);
+        prune(checkpoints, state->step, keep);
     else if (vt_is_dir(tmp) && vt_remove_tree(tmp, &ignored) != VT_OK)
         vt_log(VT_LOG_WARN, "%s", ignored.msg);
     json_decref(files);

@@ -1,7 +1,7 @@
 /* The memory plan of a training run, and the choice of `micro_batch: auto`.
  *
- * auto takes the largest divisor of the batch whose activations stay within a budget: small enough for the last-level
- * cache to help small models, never less than one sample a slice where memory allows, and within the machine's memory.
+ * auto takes the largest divisor of the batch whose activations stay within a budget, small enough for the last-level cache to help
+ * small models, and within the machine's memory; at or below one sample a slice only memory counts.
  * It is resolved once, when a run starts; the run's recipe keeps it, because sums over samples depend on it. */
 #include "train/plan.h"
 
@@ -11,7 +11,7 @@
 #include "base/text.h"
 
 #define MEMORY_SHARE      0.9 /* of the machine, for all lines: the rest is for the system and libraries */
-#define ACTIVATION_BUDGET ((size_t)48 << 20) /* bytes; docs/results.md, "micro_batch: auto" */
+#define ACTIVATION_BUDGET ((size_t)48 << 20) /* bytes: about the last-level cache that two cores have */
 
 static void add_line(vt_plan *plan, const char *name, size_t bytes, bool exact)
 {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -33,8 +34,14 @@ vt_status vt_run_open(vt_run *run, const char *dir, vt_err *err)
 {
     *run = (vt_run){.dir = vt_xstrdup(dir)};
     VT_TRY(vt_make_dirs(dir, err));
-    char *lock = vt_path_join(dir, "lock");
-    vt_status status = vt_lock_take(&run->lock, lock, err);
+    char *lock = vt_path_join(dir, "lock"), *recipe = vt_path_join(dir, "recipe.yaml");
+    vt_status status = VT_OK;
+    if (vt_is_file(recipe) && !vt_is_file(lock))
+        status =
+            vt_fail(err, VT_EINVAL, "%s is there, but no run that vitro began; choose another --run folder", recipe);
+    else
+        status = vt_lock_take(&run->lock, lock, err);
+    free(recipe);
     free(lock);
     VT_TRY(status);
     return remove_leftovers(dir, err);
@@ -47,6 +54,21 @@ void vt_run_close(vt_run *run)
     vt_lock_release(&run->lock);
     free(run->dir);
     *run = (vt_run){0};
+}
+
+vt_status vt_run_clear(const vt_run *run, vt_err *err)
+{
+    static const char *const own[] = {"checkpoints", "metrics.jsonl", "recipe.yaml"};
+    vt_status status = VT_OK;
+    for (size_t i = 0; i < VT_COUNT_OF(own) && status == VT_OK; i++) {
+        char *path = vt_path_join(run->dir, own[i]);
+        if (vt_is_dir(path))
+            status = vt_remove_tree(path, err);
+        else if (unlink(path) != 0 && errno != ENOENT)
+            status = vt_fail_errno(err, "%s: cannot be removed", path);
+        free(path);
+    }
+    return status;
 }
 
 vt_status vt_run_load_recipe(const vt_run *run, vt_recipe *r, bool *found, vt_err *err)

@@ -20,6 +20,9 @@ typedef struct {
 vt_status vt_run_open(vt_run *run, const char *dir, vt_err *err) VT_MUST_USE;
 void vt_run_close(vt_run *run);
 
+/* Removes what an earlier run left: its recipe, metrics and checkpoints, and nothing else that lies in the folder. */
+vt_status vt_run_clear(const vt_run *run, vt_err *err) VT_MUST_USE;
+
 /* The stored recipe: *found tells whether there is one; then *r is filled and the caller's to release. */
 vt_status vt_run_load_recipe(const vt_run *run, vt_recipe *r, bool *found, vt_err *err) VT_MUST_USE;
 vt_status vt_run_save_recipe(const vt_run *run, const vt_recipe *r, vt_err *err) VT_MUST_USE;

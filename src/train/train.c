@@ -20,11 +20,16 @@
 /* Share of the remaining time that max_minutes keeps in reserve for the last evaluation, the save, and slower steps. */
 #define TIME_RESERVE 0.05
 
+/* Steps that are timed before max_minutes decides anything: the first ones are slower. */
+#define MIN_TIMED_STEPS 5
+
 /* Seconds of steps before a new figure of speed replaces the last one. */
 #define MIN_WINDOW 0.5
+#define MAX_WINDOW 5.0
 
 typedef struct {
     vt_recipe *recipe;
+    bool fresh;
     vt_training t;
     vt_plan plan;
     const vt_isa *isa;
@@ -196,10 +201,13 @@ static vt_status open_all(trainer *tr, const char *run, vt_err *err)
     VT_TRY(open_data(tr, err));
     VT_TRY(vt_recipe_resolve(tr->recipe, vt_source_count(tr->source), vt_source_classes(tr->source), &tr->t, err));
     VT_TRY(vt_run_open(&tr->run, run, err)); /* only now: a wrong recipe leaves no folder behind */
-    VT_TRY(adopt_stored_recipe(tr, err));
+    if (!tr->fresh)
+        VT_TRY(adopt_stored_recipe(tr, err));
     VT_TRY(make_plan(tr, err));
     describe(tr);
     VT_TRY(match_eval_classes(tr, err));
+    if (tr->fresh)
+        VT_TRY(vt_run_clear(&tr->run, err)); /* nothing is removed before the new run is known to be possible */
     VT_TRY(vt_run_save_recipe(&tr->run, tr->recipe, err));
     vt_engine_options o = vt_plan_engine_options(&tr->t, tr->isa);
     VT_TRY(vt_engine_open(&tr->engine, &o, err));
@@ -286,10 +294,38 @@ static vt_status accumulate_gradients(trainer *tr, bool count, int64_t *right, v
 static vt_status diverged(const trainer *tr, const char *what, vt_err *err)
 {
     return vt_fail(err, VT_EDIVERGED,
-                   "step %lld: %s is not finite; the parameters were not updated, and %s; a lower optimizer.lr, a "
-                   "longer schedule.warmup or optimizer.clip may help",
+                   "step %lld: %s is not finite; the parameters were not updated; the last good checkpoint is %s; "
+                   "start anew (--fresh, or another "
+                   "--run) with a lower optimizer.lr, a longer schedule.warmup or optimizer.clip",
                    (long long)tr->state.step, what,
-                   tr->result->checkpoint ? tr->result->checkpoint : "no checkpoint had been written yet");
+                   tr->result->checkpoint ? tr->result->checkpoint : "none, since none had been written yet");
+}
+
+/* The first parameter that is not finite, or NULL: what a loss that is not finite most often comes from. */
+static const char *bad_parameter(trainer *tr)
+{
+    vt_engine *e = &tr->engine;
+    for (int i = 0; i < e->model.n_params; i++) {
+        double sum = 0;
+        vt_run(&e->backend, sum_squares, .count = e->model.params[i].count, .x = e->model.params[i].value,
+               .sum = e->optimizer.square_sums);
+        vt_device_read(&e->device, &sum, e->optimizer.square_sums, sizeof sum);
+        if (!isfinite(sum))
+            return e->model.params[i].name;
+    }
+    return NULL;
+}
+
+/* Names what made the loss bad. */
+static vt_status loss_diverged(trainer *tr, vt_err *err)
+{
+    char what[160];
+    const char *name = bad_parameter(tr);
+    if (name)
+        (void)snprintf(what, sizeof what, "the loss, and before it the parameter %s,", name);
+    else
+        (void)snprintf(what, sizeof what, "the loss (all parameters are finite: an activation grew beyond float32)");
+    return diverged(tr, what, err);
 }
 
 static vt_status train_step(trainer *tr, bool log_step, vt_err *err)
@@ -301,7 +337,7 @@ static vt_status train_step(trainer *tr, bool log_step, vt_err *err)
     VT_TRY(accumulate_gradients(tr, log_step, &right, err));
     vt_device_read(&e->device, &loss, e->loss_sum, sizeof loss);
     if (!isfinite(loss))
-        return diverged(tr, "the loss", err);
+        return loss_diverged(tr, err);
     double factor = vt_schedule_at(&tr->t.schedule, tr->state.step);
     vt_optimizer_step(&e->optimizer, &e->backend, tr->state.step, factor, &step_report);
     if (step_report.bad_param >= 0) {
@@ -335,17 +371,19 @@ static void open_window(trainer *tr)
     tr->window_step = tr->state.step;
 }
 
-/* Speed and data wait since the window was opened. */
+/* Speed and data wait since the window was opened; a longer window gives way to a new one. */
 static void measure_window(trainer *tr)
 {
     double seconds = seconds_since(tr->window_ns);
     int64_t steps = tr->state.step - tr->window_step;
-    if (steps < 1 || (seconds < MIN_WINDOW && tr->progress.images_per_second > 0))
+    tr->progress.steps = tr->t.schedule.steps;
+    if (seconds < MIN_WINDOW && tr->progress.images_per_second > 0)
         return;
     tr->progress.images_per_second = (double)(steps * tr->t.batch) / seconds;
     tr->progress.data_wait = (double)(vt_loader_wait_ns(tr->loader) - tr->window_wait_ns) * 1e-9 / seconds;
-    tr->progress.steps = tr->t.schedule.steps;
     tr->progress.seconds_left = seconds / (double)steps * (double)(tr->t.schedule.steps - tr->state.step);
+    if (seconds >= MAX_WINDOW)
+        open_window(tr);
 }
 
 static void log_step_metrics(trainer *tr)
@@ -408,6 +446,8 @@ static vt_status evaluate(trainer *tr, vt_err *err)
     tr->result->evaluated = tr->progress.has_eval = true;
     tr->progress.eval_top1 = vt_accuracy(c.right1, c.count);
     tr->eval_seconds = seconds_since(started);
+    if (tr->state.step == tr->result->resumed_from)
+        return VT_OK; /* a finished run, asked again: metrics.jsonl has this line */
     vt_estimate top5 = vt_accuracy(c.right5, c.count);
     vt_run_log_metrics(&tr->run,
                        json_pack("{s:I, s:I, s:f, s:[f,f], s:f, s:o, s:f}", "step", (json_int_t)tr->state.step,
@@ -417,20 +457,32 @@ static vt_status evaluate(trainer *tr, vt_err *err)
     return VT_OK;
 }
 
+/* How long the last evaluation will take: as long as the one before, or as a forward pass over its images at the speed
+ * of training steps, of which it is a third. */
+static double final_eval_seconds(const trainer *tr)
+{
+    if (!tr->eval_source || tr->eval_seconds > 0)
+        return tr->eval_seconds;
+    int64_t trained = tr->state.step - (tr->result->resumed_from > 0 ? tr->result->resumed_from : 0);
+    return tr->step_seconds / (double)(trained * tr->t.batch) / 3 * (double)vt_source_count(tr->eval_source);
+}
+
 /* Ends the run in time: when what is left of max_minutes is just enough for the cooldown, it starts. The cooldown keeps
  * its share of the run, so a much shorter run gets a shorter one. The last evaluation is counted as long as the one
  * before. */
 static void heed_time(trainer *tr)
 {
     vt_schedule *s = &tr->t.schedule;
-    double limit = tr->recipe->train.max_minutes * 60;
+    double limit = tr->recipe->train.max_minutes * 60, spent = seconds_since(tr->start_ns);
     int64_t done = tr->state.step - (tr->result->resumed_from > 0 ? tr->result->resumed_from : 0);
-    if (limit <= 0 || done < 1 || tr->state.step + s->cooldown >= s->steps)
+    if (limit <= 0 || done < MIN_TIMED_STEPS || tr->state.step + s->cooldown >= s->steps)
         return;
-    double left = (limit - elapsed(tr) - tr->eval_seconds) * (1 - TIME_RESERVE);
-    int64_t affordable = left > 0 ? (int64_t)(left * (double)done / tr->step_seconds) : 0;
-    if (affordable >= s->steps - tr->state.step)
+    /* Wall time, so that saves and evaluations on the way count as often as they came. */
+    double left = (limit - elapsed(tr) - final_eval_seconds(tr)) * (1 - TIME_RESERVE);
+    double steps_in_time = left > 0 ? left * (double)done / spent : 0;
+    if (steps_in_time >= (double)(s->steps - tr->state.step))
         return;
+    int64_t affordable = (int64_t)steps_in_time;
     int64_t cooldown = (int64_t)((double)s->cooldown / (double)s->steps * (double)(tr->state.step + affordable));
     if (affordable > cooldown + 1)
         return;
@@ -459,8 +511,8 @@ static vt_status after_step(trainer *tr, bool log_step, vt_err *err)
         VT_TRY(evaluate(tr, err));
     if (save_now)
         VT_TRY(save(tr, err));
-    if (log_step || save_now || eval_now)
-        open_window(tr);
+    if (save_now || eval_now)
+        open_window(tr); /* their time is not that of steps */
     return VT_OK;
 }
 
@@ -495,10 +547,10 @@ static vt_status train_and_evaluate(trainer *tr, vt_err *err)
     return tr->eval_source ? evaluate(tr, err) : VT_OK;
 }
 
-vt_status vt_train(vt_recipe *recipe, const char *run, const vt_train_observer *observer, vt_train_result *result,
-                   vt_err *err)
+vt_status vt_train(vt_recipe *recipe, const char *run, bool fresh, const vt_train_observer *observer,
+                   vt_train_result *result, vt_err *err)
 {
-    trainer tr = {.recipe = recipe, .observer = observer, .result = result};
+    trainer tr = {.recipe = recipe, .fresh = fresh, .observer = observer, .result = result};
     int64_t started = vt_now_ns();
     *result = (vt_train_result){.resumed_from = -1};
     vt_status status = open_all(&tr, run, err);

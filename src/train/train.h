@@ -42,8 +42,9 @@ typedef struct {
 } vt_train_result;
 void vt_train_result_release(vt_train_result *r);
 
-/* Trains recipe in folder run. VT_ESTOPPED: stopped and saved. VT_EDIVERGED: the message names what was not finite. */
-vt_status vt_train(vt_recipe *recipe, const char *run, const vt_train_observer *observer, vt_train_result *result,
-                   vt_err *err) VT_MUST_USE;
+/* Trains recipe in folder run; fresh: instead of going on with the run that is there, which is removed once the new one
+ * is known to be possible. VT_ESTOPPED: stopped and saved. VT_EDIVERGED: the message names what was not finite. */
+vt_status vt_train(vt_recipe *recipe, const char *run, bool fresh, const vt_train_observer *observer,
+                   vt_train_result *result, vt_err *err) VT_MUST_USE;
 
 #endif

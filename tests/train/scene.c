@@ -62,7 +62,7 @@ vt_recipe scene_recipe(const scene *s, ...)
 vt_status scene_train(const scene *s, vt_recipe *r, const char *run, const vt_train_observer *o,
                       vt_train_result *result, vt_err *err)
 {
-    return vt_train(r, scene_path(s, run), o, result, err);
+    return vt_train(r, scene_path(s, run), false, o, result, err);
 }
 
 void scene_hash(const scene *s, const char *run, char hex[VT_HASH_HEX])

@@ -137,13 +137,15 @@ static void train_under_fire(const char *run, bool during_save, int most_kills, 
         int status = 0;
         pid_t child = start_training(run);
         if (*kills < most_kills) {
-            long wait = (long)vt_rng_below(&rng, 120000) + 3000;
+            long wait = (long)vt_rng_below(&rng, 60000) + 3000;
             if (!during_save)
                 sleep_us(wait);
             else if (!save_under_way(run, child, &status))
                 break;
-            if (waitpid(child, &status, WNOHANG) == child)
+            if (waitpid(child, &status, WNOHANG) == child) {
+                assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
                 break;
+            }
             assert_int_equal(kill(child, SIGKILL), 0);
             assert_int_equal(waitpid(child, &status, 0), child);
             if (WIFEXITED(status))
@@ -165,6 +167,7 @@ static void killed_at_random_times(void **state)
     int kills = 0;
     (void)state;
     train_under_fire("killed", false, 8, &kills);
+    assert_true(kills > 0);
     scene_hash(&here, "killed", hex);
     assert_string_equal(hex, reference);
 }
