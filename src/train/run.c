@@ -30,18 +30,30 @@ static vt_status remove_leftovers(const char *dir, vt_err *err)
     return status;
 }
 
+/* A folder with other things in it is no place for a run: somebody's photos, or a recipe of theirs. */
+static vt_status refuse_foreign(const char *dir, vt_err *err)
+{
+    char **names = NULL;
+    size_t n = 0;
+    bool is_run = false, foreign = false;
+    VT_TRY(vt_list_dir(dir, &names, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        is_run = is_run || strcmp(names[i], "lock") == 0;
+        foreign = foreign || strcmp(names[i], "log.txt") != 0;
+    }
+    vt_free_names(names, n);
+    if (foreign && !is_run)
+        return vt_fail(err, VT_EINVAL, "%s is not empty, and no run of vitro; choose another --run folder", dir);
+    return VT_OK;
+}
+
 vt_status vt_run_open(vt_run *run, const char *dir, vt_err *err)
 {
     *run = (vt_run){.dir = vt_xstrdup(dir)};
     VT_TRY(vt_make_dirs(dir, err));
-    char *lock = vt_path_join(dir, "lock"), *recipe = vt_path_join(dir, "recipe.yaml");
-    vt_status status = VT_OK;
-    if (vt_is_file(recipe) && !vt_is_file(lock))
-        status =
-            vt_fail(err, VT_EINVAL, "%s is there, but no run that vitro began; choose another --run folder", recipe);
-    else
-        status = vt_lock_take(&run->lock, lock, err);
-    free(recipe);
+    VT_TRY(refuse_foreign(dir, err));
+    char *lock = vt_path_join(dir, "lock");
+    vt_status status = vt_lock_take(&run->lock, lock, err);
     free(lock);
     VT_TRY(status);
     return remove_leftovers(dir, err);

@@ -116,7 +116,7 @@ test_output() {
 
 # --- runs: a finished one is evaluated again, --fresh begins anew, two trainings do not share a folder
 test_runs() {
-    expect "a finished run is evaluated again" 0 '*trained     40 steps*top-1*' 'vitro train runs/short'
+    expect "a finished run is evaluated again" 0 '*finished    40 steps*top-1*' 'vitro train runs/short'
     expect "keys that may change are shown" 0 '*train.keep: 2 -> 3*' 'vitro train runs/short train.keep=3'
     expect "--fresh begins anew" 0 '*trained     3 steps*' 'vitro train good.yaml schedule.length=3 --run runs/short --fresh'
     vitro train shapes-demo schedule.length=100000 --run runs/long 2>err &
