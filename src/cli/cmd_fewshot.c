@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/loaded.h"
 #include "eval/fewshot.h"
+#include "eval/stats.h"
 
 #define LAMBDA 1024.0 /* spec of the evaluation: 2^10, for every data set */
 
@@ -89,6 +90,12 @@ static vt_status check_same_classes(const vt_source *pool, const vt_source *test
     return VT_OK;
 }
 
+/* Of the mean over draws, for the luck of the test images; the luck of the draws is the deviation. */
+static vt_estimate test_interval(const vt_fewshot_result *r, int shot)
+{
+    return vt_accuracy((int64_t)(r->mean[shot] * (double)r->test_count + 0.5), r->test_count);
+}
+
 static void print_json(const vt_loaded *l, const vt_source *pool, const vt_source *test, const vt_fewshot_result *r)
 {
     json_t *root = json_object(), *rows = json_array();
@@ -103,6 +110,8 @@ static void print_json(const vt_loaded *l, const vt_source *pool, const vt_sourc
             (void)json_array_append_new(seeds, vt_json_number(r->accuracy[i][s]));
         (void)json_object_set_new(row, "shots", json_integer(r->shots[i]));
         (void)json_object_set_new(row, "mean", vt_json_number(r->mean[i]));
+        (void)json_object_set_new(row, "interval",
+                                  json_pack("[f,f]", test_interval(r, i).low, test_interval(r, i).high));
         (void)json_object_set_new(row, "deviation", vt_json_number(r->deviation[i]));
         (void)json_object_set_new(row, "accuracy_by_seed", seeds);
         (void)json_array_append_new(rows, row);
@@ -118,10 +127,12 @@ static void print_result(const vt_loaded *l, const vt_source *pool, const vt_sou
     printf("pool        %s (%s images, %s classes)\n", vt_source_spec(pool), vt_cli_number(a, vt_source_count(pool)),
            vt_cli_number(b, vt_source_classes(pool)));
     printf("test        %s (%s images)\n\n", vt_source_spec(test), vt_cli_number(a, r->test_count));
-    printf("shots  accuracy  deviation over %d seed%s\n", r->n_seeds, r->n_seeds == 1 ? "" : "s");
-    for (int i = 0; i < r->n_shots; i++)
-        printf("%5d  %6.2f %%  %.2f %%%s\n", r->shots[i], 100 * r->mean[i], 100 * r->deviation[i],
-               r->shots[i] > r->fewest ? "  (some classes have fewer images)" : "");
+    printf("shots  accuracy  95 %% interval   deviation over %d seed%s\n", r->n_seeds, r->n_seeds == 1 ? "" : "s");
+    for (int i = 0; i < r->n_shots; i++) {
+        vt_estimate e = test_interval(r, i);
+        printf("%5d  %6.2f %%  [%5.2f, %5.2f]  %.2f %%%s\n", r->shots[i], 100 * r->mean[i], 100 * e.low, 100 * e.high,
+               100 * r->deviation[i], r->shots[i] > r->fewest ? "  (some classes have fewer images)" : "");
+    }
 }
 
 static vt_status measure(vt_cli *cli, const fewshot_options *o, vt_loaded *l, const vt_source *pool,

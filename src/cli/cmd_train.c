@@ -130,10 +130,11 @@ static void log_outcome(vt_term *term, const vt_train_result *r)
     }
     vt_term_log(term, "step %lld after %s in this call, %.0f images/s, loss %.5g; %s", (long long)r->step,
                 vt_format_seconds(seconds, r->seconds), r->images_per_second, r->last_loss, r->checkpoint);
-    if (r->evaluated)
-        vt_term_log(term, "top-1 %.2f %%, %lld of %lld",
-                    100.0 * (double)r->final_eval.right1 / (double)r->final_eval.count, (long long)r->final_eval.right1,
-                    (long long)r->final_eval.count);
+    if (r->evaluated) {
+        vt_estimate e = vt_accuracy(r->final_eval.right1, r->final_eval.count);
+        vt_term_log(term, "top-1 %.2f %% [%.2f, %.2f], %lld of %lld", 100 * e.value, 100 * e.low, 100 * e.high,
+                    (long long)r->final_eval.right1, (long long)r->final_eval.count);
+    }
 }
 
 static vt_status train(vt_cli *cli, const train_options *o, vt_recipe *recipe, const char *run, vt_err *err)
