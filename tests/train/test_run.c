@@ -151,6 +151,53 @@ static void plan_is_what_is_taken(void **state)
     vt_recipe_release(&r);
 }
 
+/* Breaks when pruning counts a broken checkpoint of a later step and removes the one that was just saved. */
+static void what_was_saved_stays(void **state)
+{
+    vt_err err = {0};
+    vt_train_result result;
+    vt_train_observer o = {.stop = stop_soon};
+    char *dir = NULL;
+    vt_recipe r = scene_recipe(&here, NULL);
+    (void)state;
+    assert_int_equal(scene_train(&here, &r, "pruned", NULL, &result, &err), VT_OK); /* leaves steps 20 and 24 */
+    vt_train_result_release(&result);
+    assert_int_equal(vt_file_write(scene_path(&here, "pruned/checkpoints/step-00000024/state.json"), "{}", 2, &err),
+                     VT_OK);
+    stop_countdown = 2;
+    r.train.keep = 1;
+    assert_int_equal(scene_train(&here, &r, "pruned", &o, &result, &err), VT_ESTOPPED);
+    assert_int_equal(result.resumed_from, 20);
+    assert_int_equal(vt_checkpoint_find(scene_path(&here, "pruned"), &dir, &err), VT_OK);
+    assert_string_equal(vt_path_base(dir), "step-00000022");
+    assert_false(vt_is_dir(scene_path(&here, "pruned/checkpoints/step-00000024")));
+    free(dir);
+    vt_train_result_release(&result);
+    vt_recipe_release(&r);
+}
+
+/* Breaks when a new run that cannot be costs the old one, or starting anew removes what is not the run's own. */
+static void fresh_removes_only_what_it_replaces(void **state)
+{
+    vt_err err = {0};
+    vt_train_result result;
+    char *dir = NULL;
+    vt_recipe wrong = scene_recipe(&here, "data.train=folder:absent", NULL),
+              good = scene_recipe(&here, "train.seed=9", NULL);
+    (void)state;
+    assert_int_equal(vt_file_write(scene_path(&here, "pruned/notes.md"), "mine", 4, &err), VT_OK);
+    assert_int_not_equal(vt_train(&wrong, scene_path(&here, "pruned"), true, NULL, &result, &err), VT_OK);
+    vt_train_result_release(&result);
+    assert_int_equal(vt_checkpoint_find(scene_path(&here, "pruned"), &dir, &err), VT_OK);
+    free(dir);
+    assert_int_equal(vt_train(&good, scene_path(&here, "pruned"), true, NULL, &result, &err), VT_OK);
+    assert_int_equal(result.resumed_from, -1);
+    assert_true(vt_is_file(scene_path(&here, "pruned/notes.md")));
+    vt_train_result_release(&result);
+    vt_recipe_release(&wrong);
+    vt_recipe_release(&good);
+}
+
 /* Breaks when a run with numbers that are not finite goes on, or overwrites its last good checkpoint. */
 static void divergence_stops_and_keeps_the_good(void **state)
 {
@@ -206,10 +253,16 @@ static void learns_by_heart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plan_is_what_is_taken),        cmocka_unit_test(stops_saves_and_goes_on),
-        cmocka_unit_test(changed_settings_are_refused), cmocka_unit_test(changed_data_is_refused),
-        cmocka_unit_test(second_training_is_refused),   cmocka_unit_test(divergence_stops_and_keeps_the_good),
-        cmocka_unit_test(max_minutes_ends_the_run),     cmocka_unit_test(learns_by_heart),
+        cmocka_unit_test(plan_is_what_is_taken),
+        cmocka_unit_test(stops_saves_and_goes_on),
+        cmocka_unit_test(changed_settings_are_refused),
+        cmocka_unit_test(changed_data_is_refused),
+        cmocka_unit_test(second_training_is_refused),
+        cmocka_unit_test(what_was_saved_stays),
+        cmocka_unit_test(fresh_removes_only_what_it_replaces),
+        cmocka_unit_test(divergence_stops_and_keeps_the_good),
+        cmocka_unit_test(max_minutes_ends_the_run),
+        cmocka_unit_test(learns_by_heart),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
