@@ -11,6 +11,8 @@ typedef enum {
     VT_STREAM_ORDER = 2,     /* the epoch's order: use = round, index = epoch */
     VT_STREAM_AUGMENT = 3,   /* preprocessing: index = position of the sample in the run, use counts operations */
     VT_STREAM_SYNTHETIC = 4, /* synthetic images: index = image */
+    VT_STREAM_DROP = 5,      /* dropout: index = position of the sample in the run, use = the place in the model */
+    VT_STREAM_MIXUP = 6,     /* mixup's share: index = step */
     VT_STREAM_TEST = 100     /* tests and golden files */
 } vt_stream;
 

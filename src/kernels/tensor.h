@@ -3,7 +3,10 @@
 #ifndef VT_KERNELS_TENSOR_H
 #define VT_KERNELS_TENSOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "kernels/ops.h"
 
 #define VT_MAX_DIMS 4
 
@@ -21,7 +24,14 @@ typedef struct {
      * r, c) lies at b * block_stride + r * row_stride + c. rows = 0: not a matrix, never factored. The optimizer
      * factors it when min(rows, cols) >= 32. */
     int64_t blocks, rows, cols, block_stride, row_stride;
-    float *value, *grad; /* device memory, count floats; NULL until placed. grad NULL where only inference is planned */
+    /* What rules say (optim/rules.h). A frozen tensor is never updated: it has neither gradient nor optimizer state. */
+    bool frozen;
+    double lr_factor; /* of the learning rate; 1 without a rule */
+    double decay;     /* weight decay of this tensor, times lr; negative: that of its part */
+    /* Device memory, count elements; NULL until placed. grad stays NULL where only inference is planned, or frozen. */
+    float *value;
+    void *grad;
+    vt_real grad_type;
 } vt_tensor;
 
 #endif

@@ -45,6 +45,34 @@ VT_INLINE void prefetch_row(const float *row, int64_t cols)
         vf_prefetch(row + c);
 }
 
+/* Elements i .. i+n-1 (n <= VW) of a tensor of that type, zero in the other lanes; and back. With constant arguments,
+ * as in a loop over whole vectors, this is one instruction or two. */
+VT_INLINE vf load_real(const void *p, vt_real type, int64_t i, int n)
+{
+    if (type == VT_F32)
+        return n == VW ? vf_load((const float *)p + i) : vf_load_n((const float *)p + i, n);
+    if (n == VW)
+        return vf_load_bf16((const uint16_t *)p + i);
+    uint16_t few[VW] = {0};
+    memcpy(few, (const uint16_t *)p + i, (size_t)n * sizeof *few);
+    return vf_load_bf16(few);
+}
+
+VT_INLINE void store_real(void *p, vt_real type, int64_t i, int n, vf v)
+{
+    if (type == VT_F32 && n == VW) {
+        vf_store((float *)p + i, v);
+    } else if (type == VT_F32) {
+        vf_store_n((float *)p + i, n, v);
+    } else if (n == VW) {
+        vf_store_bf16((uint16_t *)p + i, v);
+    } else {
+        uint16_t few[VW];
+        vf_store_bf16(few, v);
+        memcpy((uint16_t *)p + i, few, (size_t)n * sizeof *few);
+    }
+}
+
 VT_INLINE int64_t min_i64(int64_t a, int64_t b)
 {
     return a < b ? a : b;

@@ -5,6 +5,7 @@
 #ifndef VT_KERNELS_REF_REF_H
 #define VT_KERNELS_REF_REF_H
 
+#include "kernels/bf16.h"
 #include "kernels/ops.h"
 
 #define X(op) void vt_ref_##op(const vt_exec *ex, const vt_##op##_args *a);
@@ -19,5 +20,19 @@ double vt_ref_sum_over_samples(int64_t samples, int slices, vt_ref_term *term, c
 
 /* What a sum stores: old + sum if accumulate, else sum. */
 float vt_ref_stored(float old, double sum, int accumulate);
+
+/* Element i of a tensor of that type; and its new value, rounded once. */
+static inline double vt_ref_at(const void *x, vt_real type, int64_t i)
+{
+    return type == VT_BF16 ? (double)vt_bf16_to_f32(((const uint16_t *)x)[i]) : (double)((const float *)x)[i];
+}
+
+static inline void vt_ref_put(void *x, vt_real type, int64_t i, double value)
+{
+    if (type == VT_BF16)
+        ((uint16_t *)x)[i] = vt_bf16_from_f32((float)value);
+    else
+        ((float *)x)[i] = (float)value;
+}
 
 #endif
