@@ -20,17 +20,40 @@
 #include "kernels/backend.h"
 #include "kernels/tensor.h"
 
-typedef enum { VT_HEAD_MAP, VT_HEAD_GAP } vt_head_kind;
-extern const char *const vt_head_names[]; /* "map", "gap", NULL */
+/* How tokens become one vector (spec 2.1): attention pooling, mean, class token. */
+typedef enum { VT_HEAD_MAP, VT_HEAD_GAP, VT_HEAD_TOK } vt_head_kind;
+extern const char *const vt_head_names[]; /* "map", "gap", "tok", NULL */
+
+/* Position embeddings (spec 1.4): a parameter, or sines and cosines of the grid, which are never trained. */
+typedef enum { VT_POSITIONS_LEARNED, VT_POSITIONS_SINCOS2D } vt_positions_kind;
+extern const char *const vt_positions_names[]; /* "learned", "sincos2d", NULL */
+
+typedef enum { VT_GELU_TANH, VT_GELU_ERF } vt_gelu_kind;
+extern const char *const vt_gelu_names[]; /* "tanh", "erf", NULL */
 
 typedef enum { VT_RECOMPUTE_NONE, VT_RECOMPUTE_BLOCK } vt_recompute;
 
+/* What the model computes: all that its logits follow from, beside the parameters. */
 typedef struct {
     int64_t width, depth, mlp, heads, patch, image_height, image_width;
-    int64_t classes;  /* 0: no classifier, as the paper counts parameters */
-    int head;         /* vt_head_kind */
-    double head_bias; /* initial value of the classifier's bias (spec 2.2) */
+    int64_t classes; /* 0: no classifier, as the paper counts parameters */
+    int head, positions, gelu;
+    int64_t representation; /* width of the tanh layer before the classifier, "pre_logits" (spec 2.1); 0: none */
+    double norm_eps;        /* of every LayerNorm: 1e-6 in flax as in timm's ViTs */
+    double head_bias;       /* initial value of the classifier's bias (spec 2.2) */
 } vt_model_config;
+
+/* How it is run: what memory is placed for. */
+typedef struct {
+    int64_t samples; /* at most this many in one pass */
+    int label_width; /* classes in a row of labels: the most that any sample has */
+    bool train;      /* with what the backward pass needs */
+    vt_recompute recompute;
+    vt_real type;             /* of activations and products inside the body (spec 1.3, 9); the head stays float32 */
+    vt_real grad_type;        /* of the gradients of parameters */
+    float dropout, drop_path; /* rates; drop_path is the last block's, falling linearly to 0 at the first */
+    bool mix;                 /* mixup: room for one image and row of labels in front of the first */
+} vt_model_use;
 
 /* Fills width, depth, mlp, heads and patch from a name "S/16", "ti/28", "G/14", or "B" with its default patch
  * (spec 1.1, 1.4), or a free shape "w64-d4-m256-h4-p7", letters in any order, 16 where p is left out. Case matters only
@@ -53,7 +76,9 @@ typedef struct vt_block_acts vt_block_acts;
 
 typedef struct {
     vt_model_config config;
-    int64_t grid_h, grid_w, tokens, head_width, patch_dim; /* patch_dim = 3 P^2 */
+    int64_t grid_h, grid_w, patches, tokens; /* tokens: patches, and one more with the head tok */
+    int64_t head_width, patch_dim;           /* D/H; 3 P^2 */
+    int64_t feature_width;                   /* representation, or width without that layer */
 
     vt_tensor *params; /* the table: embedding, blocks, final norm, head, classifier, in forward order; owned */
     int n_params;
@@ -62,22 +87,23 @@ typedef struct {
     struct vt_model_layout *layout; /* indices into params, and the activations; owned */
 
     /* after vt_model_place_activations, device memory: */
-    int64_t samples; /* at most this many in one forward */
-    uint8_t *images; /* (samples, image_height, image_width, 3) */
-    int32_t *labels; /* (samples) */
-    float *features; /* (samples, width): the vector before the classifier */
+    vt_model_use use;
+    uint8_t *images; /* (samples, image_height, image_width, 3); with use.mix the partner of sample 0 lies before it */
+    int32_t *labels; /* (samples, label_width), -1 for none; with use.mix the partner's row lies before it */
+    float *features; /* (samples, feature_width): the vector before the classifier, after the tanh layer */
     float *logits;   /* (samples, classes) */
     float *loss;     /* (samples) */
+    double *entropy, *largest_score; /* (depth, heads) of a watched pass: see attention_stats; NULL in evaluation */
 } vt_model;
 
 vt_status vt_model_init(vt_model *m, const vt_model_config *config, vt_err *err) VT_MUST_USE;
 void vt_model_release(vt_model *m);
 
-/* Sets value (then grad) of every tensor in m->params. */
+/* Sets value (then grad) of every tensor in m->params; frozen tensors get no gradient. sincos2d positions are a frozen
+ * tensor. Rules (optim/rules.h) may freeze others between init and placing. */
 void vt_model_place_values(vt_model *m, vt_arena *arena);
-void vt_model_place_grads(vt_model *m, vt_arena *arena);
-/* Activations for micro-batches of `samples`; train: with what the backward pass needs. */
-void vt_model_place_activations(vt_model *m, vt_arena *arena, int64_t samples, bool train, vt_recompute recompute);
+void vt_model_place_grads(vt_model *m, vt_arena *arena, vt_real grad_type);
+void vt_model_place_activations(vt_model *m, vt_arena *arena, const vt_model_use *use);
 /* The shapes that scratch memory follows from. */
 vt_limits vt_model_limits(const vt_model *m, int slices);
 
@@ -89,14 +115,33 @@ typedef struct {
     float scale, offset;
 } vt_pixel_range;
 
+/* What the logits are held to (kernels/ops.h, cross_entropy). */
+typedef struct {
+    vt_loss_kind kind;
+    float smoothing;
+    const float *class_weights; /* (classes), device memory; or NULL */
+} vt_loss;
+
+/* Told of every tensor that a pass writes, in the order of work and before it is overwritten: "blocks.3.attn.scores"
+ * and the like, gradients as "grad blocks.3.mlp.fc1.act". For forensics; it may read, with kernels too. */
+typedef void vt_visit_fn(void *context, const char *name, vt_real type, const void *x, int64_t count);
+
 /* Everything that a pass over one micro-batch needs to know. */
 typedef struct {
     const vt_backend *backend;
-    int64_t samples; /* in this micro-batch, 1 .. m->samples */
+    int64_t samples; /* in this micro-batch, 1 .. m->use.samples */
     vt_pixel_range pixels;
-    int slices;      /* of sums over samples */
-    bool accumulate; /* gradients are added to what is there (micro-batches after the first) */
-    float weight;    /* of one sample in the loss: 1 / batch */
+    vt_loss loss;
+    int slices;          /* of sums over samples */
+    bool accumulate;     /* gradients are added to what is there (micro-batches after the first) */
+    float weight;        /* of one sample in the loss: 1 / batch */
+    float partner_share; /* mixup's share of the sample before each one; 0: none */
+    bool drop;           /* a training pass: dropout and stochastic depth act, with numbers that follow from */
+    uint32_t seed;       /* the seed and */
+    int64_t position;    /* the position of sample 0 in the run */
+    bool watch;          /* fill m->entropy and m->largest_score */
+    vt_visit_fn *visit;  /* or NULL */
+    void *visit_context;
 } vt_pass;
 
 /* m->images -> m->features, m->logits. Keeps what backward needs when placed for training. */
