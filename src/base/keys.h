@@ -19,7 +19,8 @@ typedef enum {
     VT_KEY_STRING,   /* char *, malloc'ed */
     VT_KEY_AUTO_I64, /* int64_t, "auto" is stored as 0 */
     VT_KEY_AUTO_F64, /* double, "auto" is stored as NaN */
-    VT_KEY_AMOUNT    /* vt_amount: "30 epochs", "2M images", "10k steps", "5%" */
+    VT_KEY_AMOUNT,   /* vt_amount: "30 epochs", "2M images", "10k steps", "5%" */
+    VT_KEY_SIZE      /* vt_size: "224", or "40x24" (height x width) */
 } vt_key_type;
 
 typedef enum { VT_UNIT_NONE, VT_UNIT_STEPS, VT_UNIT_IMAGES, VT_UNIT_EPOCHS, VT_UNIT_PERCENT } vt_amount_unit;
@@ -29,12 +30,18 @@ typedef struct {
     vt_amount_unit unit; /* a bare number means steps */
 } vt_amount;
 
+/* Sides of an image. */
+typedef struct {
+    int64_t height, width;
+} vt_size;
+
 typedef struct {
     const char *name; /* "optimizer.lr" */
     vt_key_type type;
-    size_t offset;              /* of the field in the caller's struct */
-    const char *fallback;       /* the default, as a person would type it; NULL: must be given */
-    double min, max;            /* inclusive range of numbers (an amount's value); HUGE_VAL: no end; 0, 0: no range */
+    size_t offset;        /* of the field in the caller's struct */
+    const char *fallback; /* the default, as a person would type it; NULL: must be given */
+    double min, max; /* inclusive range of numbers (an amount's value, both sides of a size); HUGE_VAL: no end; 0, 0: no
+                        range */
     const char *const *choices; /* NULL-terminated, for VT_KEY_ENUM */
     const char *unit;           /* "images", "seconds", ... or NULL */
     bool may_change;            /* may differ when a run is resumed */

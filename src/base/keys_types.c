@@ -2,8 +2,8 @@
  * value of "not given"). Fields are read and written by memcpy, since the table knows only their offsets.
  *
  * A field that was not given and has no default holds a value that no text sets: NULL, INT64_MIN (also for auto), not a
- * number (minus infinity where that means auto), -1 for an enum, unit none for an amount. A switch always has a
- * default. */
+ * number (minus infinity where that means auto), -1 for an enum, unit none for an amount, sides of 0 for a size. A
+ * switch always has a default. */
 #include "base/keys_internal.h"
 
 #include <assert.h>
@@ -275,6 +275,35 @@ static void print_amount(const vt_key *key, const void *field, vt_text *out)
         vt_text_addf(out, " %s", amount.value == 1 ? unit_names[amount.unit].word : unit_names[amount.unit].plural);
 }
 
+static vt_status parse_size(const vt_key *key, void *field, const char *text, vt_err *err)
+{
+    char side[24];
+    vt_size size;
+    size_t n = strcspn(text, "x");
+    if (n >= sizeof(side))
+        n = 0;
+    memcpy(side, text, n);
+    side[n] = '\0';
+    if (vt_parse_i64(side, &size.height, NULL) != VT_OK ||
+        vt_parse_i64(text[n] == '\0' ? side : text + n + 1, &size.width, NULL) != VT_OK)
+        return vt_fail(err, VT_EINVAL, "%s is \"%.80s\"; expected a side such as 224, or height x width such as 40x24",
+                       key->name, text);
+    VT_TRY(check_range(key, (double)size.height, text, err));
+    VT_TRY(check_range(key, (double)size.width, text, err));
+    memcpy(field, &size, sizeof(size));
+    return VT_OK;
+}
+
+static void print_size(const vt_key *key, const void *field, vt_text *out)
+{
+    vt_size size;
+    memcpy(&size, field, sizeof(size));
+    if (size.height == size.width)
+        vt_text_addf(out, "%lld", (long long)size.height);
+    else
+        vt_text_addf(out, "%lldx%lld", (long long)size.height, (long long)size.width);
+}
+
 const vt_key_kind vt_key_kinds[] = {
     [VT_KEY_I64] = {parse_i64, print_i64, "whole number"},
     [VT_KEY_F64] = {parse_f64, print_f64, "number"},
@@ -284,6 +313,7 @@ const vt_key_kind vt_key_kinds[] = {
     [VT_KEY_AUTO_I64] = {parse_auto_i64, print_auto_i64, "auto or a whole number"},
     [VT_KEY_AUTO_F64] = {parse_auto_f64, print_auto_f64, "auto or a number"},
     [VT_KEY_AMOUNT] = {parse_amount, print_amount, "amount"},
+    [VT_KEY_SIZE] = {parse_size, print_size, "side or height x width"},
 };
 
 void vt_key_set_absent(const vt_key *key, void *field)
@@ -292,6 +322,7 @@ void vt_key_set_absent(const vt_key *key, void *field)
     const double no_f64 = key->type == VT_KEY_AUTO_F64 ? -HUGE_VAL : (double)NAN;
     const int no_choice = -1;
     const vt_amount no_amount = {0};
+    const vt_size no_size = {0};
     char *const no_string = NULL;
     switch (key->type) {
     case VT_KEY_I64:
@@ -311,6 +342,9 @@ void vt_key_set_absent(const vt_key *key, void *field)
     case VT_KEY_AMOUNT:
         memcpy(field, &no_amount, sizeof(no_amount));
         return;
+    case VT_KEY_SIZE:
+        memcpy(field, &no_size, sizeof(no_size));
+        return;
     case VT_KEY_BOOL:
         break;
     }
@@ -324,6 +358,7 @@ bool vt_key_is_absent(const vt_key *key, const void *field)
     int choice;
     const char *string;
     vt_amount amount;
+    vt_size size;
     switch (key->type) {
     case VT_KEY_I64:
     case VT_KEY_AUTO_I64:
@@ -344,6 +379,9 @@ bool vt_key_is_absent(const vt_key *key, const void *field)
     case VT_KEY_AMOUNT:
         memcpy(&amount, field, sizeof(amount));
         return amount.unit == VT_UNIT_NONE;
+    case VT_KEY_SIZE:
+        memcpy(&size, field, sizeof(size));
+        return size.height == 0;
     case VT_KEY_BOOL:
         return false;
     }

@@ -302,12 +302,44 @@ static void test_reference(void **state)
     vt_text_release(&t);
 }
 
+/* Images that are not square could not be asked for, or their sides would change places. */
+static void test_size(void **state)
+{
+    static const vt_key row[] = {{"image", VT_KEY_SIZE, 0, NULL, 1, 65536, NULL, "pixels", false, "sides"}};
+    static const char *const wrong[] = {"", "x", "40x", "x24", "40x24x3", "40 x 24", "-4", "0x8", "8x70000", "1.5"};
+    vt_size size;
+    vt_text text = {0};
+    (void)state;
+    vt_keys_default(row, 1, &size);
+    assert_int_equal(vt_keys_check_required(row, 1, &size, NULL), VT_EINVAL);
+    assert_int_equal(vt_keys_set(row, 1, &size, "image", "40x24", NULL), VT_OK);
+    assert_int_equal(size.height, 40);
+    assert_int_equal(size.width, 24);
+    vt_keys_print(&row[0], &size, &text);
+    assert_string_equal(text.s, "40x24");
+    assert_int_equal(vt_keys_set(row, 1, &size, "image", "224", NULL), VT_OK);
+    assert_true(size.height == 224 && size.width == 224);
+    vt_text_clear(&text);
+    vt_keys_print(&row[0], &size, &text);
+    assert_string_equal(text.s, "224");
+    for (size_t i = 0; i < VT_COUNT_OF(wrong); i++) {
+        vt_err err = {0};
+        assert_int_equal(vt_keys_set(row, 1, &size, "image", wrong[i], &err), VT_EINVAL);
+        assert_non_null(strstr(err.msg, "image is"));
+    }
+    vt_text_release(&text);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults_and_set),   cmocka_unit_test(test_amounts),
-        cmocka_unit_test(test_amount_steps),       cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_yaml_and_overrides), cmocka_unit_test(test_dump_reads_back),
-        cmocka_unit_test(test_dump_form),          cmocka_unit_test(test_reference)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults_and_set),
+                                       cmocka_unit_test(test_amounts),
+                                       cmocka_unit_test(test_amount_steps),
+                                       cmocka_unit_test(test_messages),
+                                       cmocka_unit_test(test_yaml_and_overrides),
+                                       cmocka_unit_test(test_dump_reads_back),
+                                       cmocka_unit_test(test_size),
+                                       cmocka_unit_test(test_dump_form),
+                                       cmocka_unit_test(test_reference)};
     return cmocka_run_group_tests_name("base/keys", tests, NULL, NULL);
 }

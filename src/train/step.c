@@ -1,0 +1,118 @@
+/* One update: the micro-batches of a batch through the model, forward and backward, then the optimizer; and what is
+ * said when a number is not finite. */
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/text.h"
+
+static int64_t count_right(const vt_trainer *tr, const vt_batch *batch)
+{
+    const vt_model *m = &tr->engine.model;
+    int64_t classes = m->config.classes, right = 0, best = 0;
+    vt_device_read(tr->engine.backend.device, tr->engine.host_logits, m->logits,
+                   (size_t)(batch->count * classes) * sizeof(float));
+    for (int64_t b = 0; b < batch->count; b++) {
+        vt_top_k(tr->engine.host_logits + b * classes, classes, 1, &best);
+        right += best == batch->labels[b];
+    }
+    return right;
+}
+
+/* Forward and backward passes of one update's micro-batches, in order. *right stays 0 unless count. */
+static vt_status accumulate_gradients(vt_trainer *tr, bool count, int64_t *right, vt_err *err)
+{
+    vt_engine *e = &tr->engine;
+    vt_model *m = &e->model;
+    vt_pass pass = {.backend = &e->backend,
+                    .samples = tr->t.micro_batch,
+                    .pixels = tr->t.pixels,
+                    .slices = tr->t.slices,
+                    .weight = 1.0f / (float)tr->t.batch};
+    for (int64_t done = 0; done < tr->t.batch; done += tr->t.micro_batch) {
+        vt_batch batch;
+        VT_TRY(vt_loader_next(tr->loader, &batch, err));
+        vt_device_write(&e->device, m->images, batch.images,
+                        (size_t)(batch.count * m->config.image_height * m->config.image_width * 3));
+        vt_device_write(&e->device, m->labels, batch.labels, (size_t)batch.count * sizeof *batch.labels);
+        pass.accumulate = done > 0;
+        vt_model_forward(m, &pass);
+        vt_model_loss(m, &pass);
+        vt_run(&e->backend, sum_samples, .samples = batch.count, .cols = 1, .x = m->loss, .slices = tr->t.slices,
+               .accumulate = done > 0, .y = e->loss_sum);
+        if (count)
+            *right += count_right(tr, &batch);
+        vt_model_backward(m, &pass);
+        vt_loader_release_batch(tr->loader);
+    }
+    return VT_OK;
+}
+
+static vt_status diverged(const vt_trainer *tr, const char *what, vt_err *err)
+{
+    return vt_fail(err, VT_EDIVERGED,
+                   "step %lld: %s is not finite; the parameters were not updated; the last good checkpoint is %s; "
+                   "start anew (--fresh, or another "
+                   "--run) with a lower optimizer.lr, a longer schedule.warmup or optimizer.clip",
+                   (long long)tr->state.step, what,
+                   tr->result->checkpoint ? tr->result->checkpoint : "none, since none had been written yet");
+}
+
+/* The first parameter that is not finite, or NULL: what a loss that is not finite most often comes from. */
+static const char *bad_parameter(vt_trainer *tr)
+{
+    vt_engine *e = &tr->engine;
+    for (int i = 0; i < e->model.n_params; i++) {
+        double sum = 0;
+        vt_run(&e->backend, sum_squares, .count = e->model.params[i].count, .x = e->model.params[i].value,
+               .sum = e->optimizer.square_sums);
+        vt_device_read(&e->device, &sum, e->optimizer.square_sums, sizeof sum);
+        if (!isfinite(sum))
+            return e->model.params[i].name;
+    }
+    return NULL;
+}
+
+/* Names what made the loss bad. */
+static vt_status loss_diverged(vt_trainer *tr, vt_err *err)
+{
+    char what[160];
+    const char *name = bad_parameter(tr);
+    if (name)
+        (void)snprintf(what, sizeof what, "the loss, and before it the parameter %s,", name);
+    else
+        (void)snprintf(what, sizeof what, "the loss (all parameters are finite: an activation grew beyond float32)");
+    return diverged(tr, what, err);
+}
+
+vt_status vt_trainer_step(vt_trainer *tr, bool log_step, vt_err *err)
+{
+    vt_engine *e = &tr->engine;
+    vt_step_report step_report;
+    float loss = 0;
+    int64_t right = 0;
+    VT_TRY(accumulate_gradients(tr, log_step, &right, err));
+    vt_device_read(&e->device, &loss, e->loss_sum, sizeof loss);
+    if (!isfinite(loss))
+        return loss_diverged(tr, err);
+    double factor = vt_schedule_at(&tr->t.schedule, tr->state.step);
+    vt_optimizer_step(&e->optimizer, &e->backend, tr->state.step, factor, &step_report);
+    if (step_report.bad_param >= 0) {
+        char what[128];
+        (void)snprintf(what, sizeof what, "the gradient of %s", e->model.params[step_report.bad_param].name);
+        return diverged(tr, what, err);
+    }
+    tr->state.step++;
+    tr->info.step = tr->progress.step = tr->state.step;
+    tr->info.images = tr->progress.images = tr->state.step * tr->t.batch;
+    tr->progress.loss = tr->result->last_loss = (double)loss;
+    tr->progress.lr = factor * tr->t.optimizer.lr;
+    tr->progress.grad_norm = step_report.grad_norm;
+    if (log_step)
+        tr->progress.accuracy = (double)right / (double)tr->t.batch;
+    return VT_OK;
+}

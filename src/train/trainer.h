@@ -1,0 +1,61 @@
+/* One training call in the making: what the files of the loop share. Nobody outside train/ includes this.
+ *
+ *   open.c     data, stored recipe, plan, engine, checkpoint to go on from, loader
+ *   step.c     one update: micro-batches, loss, optimizer
+ *   between.c  what happens between updates: log lines, evaluation, checkpoints, the clock
+ *   train.c    the loop around them */
+#ifndef VT_TRAIN_TRAINER_H
+#define VT_TRAIN_TRAINER_H
+
+#include "data/loader.h"
+#include "train/plan.h"
+#include "train/run.h"
+#include "train/train.h"
+
+typedef struct {
+    vt_recipe *recipe;
+    bool fresh;
+    vt_training t;
+    vt_plan plan;
+    const vt_isa *isa;
+    vt_run run;
+    vt_source *source, *eval_source;
+    int32_t *eval_labels; /* class of eval_source -> class of the model */
+    vt_engine engine;
+    vt_loader *loader;
+    vt_checkpoint_info info;
+    vt_train_state state;
+    int64_t saved_step; /* of the newest checkpoint, -1 before the first */
+
+    const vt_train_observer *observer;
+    vt_train_result *result;
+    vt_progress progress;
+    int64_t start_ns, window_ns, window_wait_ns, window_step; /* of the call; since the last logged step */
+    double elapsed_before;                                    /* seconds of earlier calls */
+    double eval_seconds;                                      /* of the last evaluation */
+    double step_seconds;                                      /* of all steps of this call */
+} vt_trainer;
+
+/* Opens everything for a call; close_all after success and failure alike. */
+vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err) VT_MUST_USE;
+void vt_trainer_close(vt_trainer *tr);
+
+/* One update. log_step: with the accuracy of its batch. VT_EDIVERGED: nothing was updated. */
+vt_status vt_trainer_step(vt_trainer *tr, bool log_step, vt_err *err) VT_MUST_USE;
+
+/* Begins a new stretch of steps whose speed is measured. */
+void vt_trainer_open_window(vt_trainer *tr);
+/* What is due after an update: progress, log line, evaluation, checkpoint, the clock's say. */
+vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, vt_err *err) VT_MUST_USE;
+/* Writes a checkpoint of the step that was reached, unless there is one. */
+vt_status vt_trainer_save(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+/* Saves and returns VT_ESTOPPED. */
+vt_status vt_trainer_stop(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+
+/* Seconds since a time of vt_now_ns. */
+double vt_trainer_seconds_since(int64_t ns);
+/* Whether something that happens every `every` steps (0: never) is due after this one. */
+bool vt_trainer_due(int64_t step, int64_t every);
+
+#endif
