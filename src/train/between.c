@@ -173,13 +173,15 @@ bool vt_trainer_due(int64_t step, int64_t every)
     return every > 0 && step % every == 0;
 }
 
-vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, vt_err *err)
+vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, bool watch, vt_err *err)
 {
     bool last = tr->state.step == tr->t.schedule.steps;
     measure_window(tr);
     report(tr, "train");
     if (log_step)
         log_step_metrics(tr);
+    if (watch)
+        vt_trainer_log_watch(tr);
     heed_time(tr);
     bool save_now = vt_trainer_due(tr->state.step, tr->t.save_every) && !last,
          eval_now = tr->eval_source && vt_trainer_due(tr->state.step, tr->t.eval_every) && !last;

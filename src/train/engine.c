@@ -8,6 +8,7 @@
 
 #include "data/loader.h"
 #include "eval/pass.h"
+#include "optim/rules.h"
 
 /* Slots in the training ring: enough that a worker decodes while two wait, few enough to stay small. */
 #define LOADER_SLOTS 4
@@ -26,7 +27,8 @@ vt_loader_options vt_engine_loader_options(const vt_engine *e, int workers)
     const vt_model_config *c = &e->model.config;
     return (vt_loader_options){.height = c->image_height,
                                .width = c->image_width,
-                               .batch = e->model.samples,
+                               .batch = e->model.use.samples,
+                               .labels = e->model.use.label_width,
                                .workers = workers,
                                .slots = LOADER_SLOTS};
 }
@@ -38,31 +40,36 @@ static void place(vt_engine *e, const vt_engine_options *o)
     vt_limits limits = vt_model_limits(&e->model, o->slices);
 
     vt_model_place_values(&e->model, &a[VT_ARENA_PARAMETERS]);
-    vt_model_place_activations(&e->model, &a[VT_ARENA_ACTIVATIONS], o->samples, o->training, o->recompute);
+    vt_model_place_activations(&e->model, &a[VT_ARENA_ACTIVATIONS], &o->use);
     vt_backend_place_scratch(&e->backend, &a[VT_ARENA_WORKSPACE], &limits);
-    if (o->training) {
-        vt_model_place_grads(&e->model, &a[VT_ARENA_GRADIENTS]);
+    if (o->class_weights)
+        e->class_weights = vt_arena_take(&a[VT_ARENA_PARAMETERS], o->model.classes, sizeof(float));
+    if (o->use.train) {
+        vt_model_place_grads(&e->model, &a[VT_ARENA_GRADIENTS], o->use.grad_type);
         vt_optimizer_place(&e->optimizer, &a[VT_ARENA_OPTIMIZER]);
         e->loss_sum = vt_arena_take(&a[VT_ARENA_WORKSPACE], 1, sizeof(float));
         vt_loader_options lo = vt_engine_loader_options(e, o->workers);
+        lo.mix = o->use.mix ? o->batch : 0;
         e->loader_ring = vt_loader_place(&a[VT_ARENA_LOADER], &lo);
-        e->host_logits = vt_arena_take(&a[VT_ARENA_LOADER], o->samples * o->model.classes, sizeof(float));
+        e->host_logits = vt_arena_take(&a[VT_ARENA_LOADER], o->use.samples * o->model.classes, sizeof(float));
     }
     vt_arena *eval = &a[VT_ARENA_EVAL];
     size_t mark = eval->used;
-    vt_eval_place(eval, &e->model, o->samples);
+    vt_eval_place(eval, &e->model, o->use.samples);
     vt_arena_rewind(eval, mark);
 }
 
 /* Everything that owns no tensor memory. */
 static vt_status prepare(vt_engine *e, const vt_engine_options *o, vt_err *err)
 {
-    *e = (vt_engine){.training = o->training};
+    *e = (vt_engine){.training = o->use.train};
     vt_device_init(&e->device);
     VT_TRY(vt_model_init(&e->model, &o->model, err));
+    if (o->rules && vt_rules_apply(o->rules, e->model.params, e->model.n_params, err) != VT_OK)
+        return vt_prefix(err, "optimizer.rules");
     VT_TRY(vt_pool_new(&e->pool, o->threads, err));
     vt_backend_init(&e->backend, o->isa, e->pool, &e->device);
-    if (o->training)
+    if (o->use.train)
         VT_TRY(vt_optimizer_init(&e->optimizer, &o->optimizer, e->model.params, e->model.n_params, err));
     for (int i = 0; i < VT_N_ARENAS; i++)
         e->arenas[i] = vt_arena_counting();

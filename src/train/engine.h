@@ -26,9 +26,10 @@ typedef struct {
     vt_backend backend;
     vt_model model;
     vt_optimizer optimizer;
-    float *loss_sum;    /* device: the loss of a step, one float */
-    void *loader_ring;  /* host: memory of the training loader */
-    float *host_logits; /* host: (samples, classes), for the accuracy of a logged step */
+    float *loss_sum;      /* device: the loss of a step, one float */
+    float *class_weights; /* device: (classes), where the loss has them; else NULL */
+    void *loader_ring;    /* host: memory of the training loader */
+    float *host_logits;   /* host: (samples, classes), for the accuracy of a logged step */
     vt_arena arenas[VT_N_ARENAS];
     bool training;
 } vt_engine;
@@ -36,12 +37,13 @@ typedef struct {
 /* What an engine is made for. */
 typedef struct {
     vt_model_config model;
+    vt_model_use use; /* samples: the micro-batch; train: gradients, optimizer, training loader */
     const vt_isa *isa;
     int threads, slices;
-    int64_t samples; /* micro-batch */
-    bool training;   /* gradients, optimizer, training loader */
-    vt_recompute recompute;
     vt_optimizer_config optimizer;
+    const char *rules; /* by parameter name (optim/rules.h); NULL: none */
+    bool class_weights;
+    int64_t batch; /* of an update, for mixup's partners */
     int workers;
 } vt_engine_options;
 

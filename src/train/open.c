@@ -53,14 +53,21 @@ static void hash_recipe(const vt_recipe *r, char hex[VT_HASH_HEX])
     vt_text_release(&text);
 }
 
+static vt_data_facts data_facts(const vt_trainer *tr)
+{
+    return (vt_data_facts){.images = vt_source_count(tr->source),
+                           .classes = vt_source_classes(tr->source),
+                           .most_labels = vt_source_most_labels(tr->source)};
+}
+
 static vt_status make_plan(vt_trainer *tr, vt_err *err)
 {
-    int64_t classes = vt_source_classes(tr->source);
+    vt_data_facts facts = data_facts(tr);
     size_t source_bytes = vt_source_resident_bytes(tr->source), decode_bytes = vt_source_decode_bytes(tr->source);
     if (tr->eval_source)
         source_bytes += vt_source_resident_bytes(tr->eval_source);
     VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &tr->isa, err));
-    VT_TRY(vt_recipe_resolve(tr->recipe, vt_source_count(tr->source), classes, &tr->t, err));
+    VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
     VT_TRY(vt_plan_training(&tr->t, tr->isa, source_bytes, decode_bytes, &tr->plan, err));
     tr->recipe->train.micro_batch = tr->t.micro_batch;
     tr->recipe->model.classes = tr->t.model.classes;
@@ -142,6 +149,24 @@ static vt_status restore(vt_trainer *tr, vt_err *err)
     return status;
 }
 
+static vt_status set_class_weights(vt_trainer *tr, vt_err *err)
+{
+    vt_engine *e = &tr->engine;
+    int64_t n = vt_source_classes(tr->source);
+    if (!e->class_weights)
+        return VT_OK;
+    int64_t *counts = vt_xcalloc((size_t)n, sizeof *counts);
+    float *weights = vt_xcalloc((size_t)tr->t.model.classes, sizeof *weights);
+    vt_source_class_counts(tr->source, counts);
+    vt_status status =
+        vt_recipe_class_weights(tr->recipe, &tr->t, counts, n, vt_source_count(tr->source), weights, err);
+    if (status == VT_OK)
+        vt_device_write(&e->device, e->class_weights, weights, (size_t)tr->t.model.classes * sizeof *weights);
+    free(counts);
+    free(weights);
+    return status;
+}
+
 static vt_status start_loader(vt_trainer *tr, vt_err *err)
 {
     vt_loader_options o = vt_engine_loader_options(&tr->engine, tr->t.workers);
@@ -150,6 +175,7 @@ static vt_status start_loader(vt_trainer *tr, vt_err *err)
     o.start = tr->state.step * tr->t.batch;
     o.end = tr->t.schedule.steps * tr->t.batch;
     o.shuffle = true;
+    o.mix = tr->t.use.mix ? tr->t.batch : 0;
     o.seed = tr->t.seed;
     return vt_loader_new(&tr->loader, &o, tr->engine.loader_ring, err);
 }
@@ -157,7 +183,8 @@ static vt_status start_loader(vt_trainer *tr, vt_err *err)
 vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
 {
     VT_TRY(open_data(tr, err));
-    VT_TRY(vt_recipe_resolve(tr->recipe, vt_source_count(tr->source), vt_source_classes(tr->source), &tr->t, err));
+    vt_data_facts facts = data_facts(tr);
+    VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
     VT_TRY(vt_run_open(&tr->run, run, err)); /* only now: a wrong recipe leaves no folder behind */
     if (!tr->fresh)
         VT_TRY(adopt_stored_recipe(tr, err));
@@ -171,6 +198,7 @@ vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
     VT_TRY(vt_engine_open(&tr->engine, &o, err));
     if (tr->observer)
         vt_pool_shuffle(tr->engine.pool, tr->observer->shuffle_chunks);
+    VT_TRY(set_class_weights(tr, err));
     VT_TRY(restore(tr, err));
     VT_TRY(vt_run_open_metrics(&tr->run, tr->state.step, &tr->elapsed_before, err));
     return start_loader(tr, err);

@@ -1,8 +1,8 @@
 /* The memory plan of a training run, and the choice of `micro_batch: auto`.
  *
- * auto takes the largest divisor of the batch whose activations stay within a budget, small enough for the last-level cache to help
- * small models, and within the machine's memory; at or below one sample a slice only memory counts.
- * It is resolved once, when a run starts; the run's recipe keeps it, because sums over samples depend on it. */
+ * auto takes the largest divisor of the batch whose activations stay within a budget, small enough for the last-level
+ * cache to help small models, and within the machine's memory; at or below one sample a slice only memory counts. It is
+ * resolved once, when a run starts; the run's recipe keeps it, because sums over samples depend on it. */
 #include "train/plan.h"
 
 #include <string.h>
@@ -21,15 +21,18 @@ static void add_line(vt_plan *plan, const char *name, size_t bytes, bool exact)
 
 static vt_engine_options options_of(const vt_training *t, const vt_isa *isa, int64_t micro_batch)
 {
-    return (vt_engine_options){.model = t->model,
-                               .isa = isa,
-                               .threads = t->threads,
-                               .slices = t->slices,
-                               .samples = micro_batch,
-                               .training = true,
-                               .recompute = t->recompute,
-                               .optimizer = t->optimizer,
-                               .workers = t->workers};
+    vt_engine_options o = {.model = t->model,
+                           .use = t->use,
+                           .isa = isa,
+                           .threads = t->threads,
+                           .slices = t->slices,
+                           .optimizer = t->optimizer,
+                           .rules = t->rules,
+                           .class_weights = t->class_weights,
+                           .batch = t->batch,
+                           .workers = t->workers};
+    o.use.samples = micro_batch;
+    return o;
 }
 
 vt_engine_options vt_plan_engine_options(const vt_training *t, const vt_isa *isa)

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,18 +15,38 @@
 #include "base/math.h"
 
 static const char *const recompute_names[] = {"none", "block", NULL};
+static const char *const real_names[] = {"f32", "bf16", NULL};        /* vt_real */
+static const char *const loss_names[] = {"sigmoid", "softmax", NULL}; /* vt_loss_kind */
 
 #define AT(field) offsetof(vt_recipe, field)
 #define NO_LIMIT  1e18
 
+const char *const vt_divergence_names[] = {"stop", "skip", NULL};
+
 const vt_key vt_recipe_keys[] = {
+    {"from", VT_KEY_STRING, AT(from), "", 0, 0, NULL, NULL, true,
+     "a run or checkpoint of another training whose parameters, optimizer state and step this run begins with: a "
+     "cooldown branch of a long run; empty begins anew"},
+
     {"model.shape", VT_KEY_STRING, AT(model.shape), NULL, 0, 0, NULL, NULL, false,
      "a name with its patch, S/16 or ti/28 or G/14, or a free shape like w64-d4-m256-h4-p7 (width, depth, MLP width, "
      "heads, patch)"},
     {"model.head", VT_KEY_ENUM, AT(model.head), "map", 0, 0, vt_head_names, NULL, false,
-     "how tokens become one vector: map (attention pooling, the paper's) or gap (mean)"},
-    {"model.image", VT_KEY_I64, AT(model.image), NULL, 1, 65536, NULL, "pixels", false,
-     "side of the square images that the model sees; preprocessing must end at this size"},
+     "how tokens become one vector: map (attention pooling, the paper's), gap (mean) or tok (class token)"},
+    {"model.image", VT_KEY_SIZE, AT(model.image), NULL, 1, 65536, NULL, "pixels", false,
+     "the images that the model sees: a side, or height x width as in 40x24; preprocessing must end at this size"},
+    {"model.positions", VT_KEY_ENUM, AT(model.positions), "learned", 0, 0, vt_positions_names, NULL, false,
+     "position embeddings: learned, or sincos2d (sines and cosines of the grid, never trained)"},
+    {"model.gelu", VT_KEY_ENUM, AT(model.gelu), "tanh", 0, 0, vt_gelu_names, NULL, false,
+     "the activation's form: tanh (the paper's code) or erf (exact, timm's default)"},
+    {"model.representation", VT_KEY_I64, AT(model.representation), "0", 0, 65536, NULL, NULL, false,
+     "width of a tanh layer before the classifier; 0 for none"},
+    {"model.norm_eps", VT_KEY_F64, AT(model.norm_eps), "1e-6", 1e-12, 1, NULL, NULL, false,
+     "epsilon of every LayerNorm"},
+    {"model.dropout", VT_KEY_F64, AT(model.dropout), "0", 0, 0.99, NULL, NULL, false,
+     "share of the activations dropped after the embedding and in each branch of a block"},
+    {"model.drop_path", VT_KEY_F64, AT(model.drop_path), "0", 0, 0.99, NULL, NULL, false,
+     "stochastic depth: share of the samples that skip a branch of the last block, falling linearly to 0 at the first"},
     {"model.classes", VT_KEY_AUTO_I64, AT(model.classes), "auto", 0, 1 << 24, NULL, "classes", false,
      "width of the classifier; auto takes the number of classes of data.train"},
     {"model.head_bias", VT_KEY_AUTO_F64, AT(model.head_bias), "auto", -100, 100, NULL, NULL, false,
@@ -59,6 +80,11 @@ const vt_key vt_recipe_keys[] = {
     {"train.recompute", VT_KEY_ENUM, AT(train.recompute), "none", 0, 0, recompute_names, NULL, true,
      "block keeps only each block's input and computes the rest again in the backward pass: less memory, a third more "
      "work, and the same bytes for the same micro-batch"},
+    {"train.precision", VT_KEY_ENUM, AT(train.precision), "f32", 0, 0, real_names, NULL, false,
+     "bf16 computes the body's products from bf16 operands into float32 sums and halves its activations; weights, "
+     "residual stream, statistics, head and optimizer stay float32"},
+    {"train.gradients", VT_KEY_ENUM, AT(train.gradients), "f32", 0, 0, real_names, NULL, false,
+     "bf16 halves the memory of gradients; only with one micro-batch an update"},
     {"train.threads", VT_KEY_AUTO_I64, AT(train.threads), "auto", 0, 1024, NULL, "threads", true,
      "threads that compute; never changes results"},
     {"train.max_minutes", VT_KEY_F64, AT(train.max_minutes), "0", 0, NO_LIMIT, NULL, "minutes", true,
@@ -67,9 +93,23 @@ const vt_key vt_recipe_keys[] = {
      "how often a checkpoint is written; one is always written at the end and on a signal"},
     {"train.keep", VT_KEY_I64, AT(train.keep), "2", 1, 1 << 20, NULL, "checkpoints", true,
      "how many of the newest checkpoints stay on disk"},
+    {"train.background_save", VT_KEY_BOOL, AT(train.background_save), "true", 0, 0, NULL, NULL, true,
+     "write checkpoints while training goes on, from a copy in memory, where the plan has room for it"},
     {"train.log_every", VT_KEY_I64, AT(train.log_every), "10", 1, 1 << 30, NULL, "steps", true,
      "how often metrics.jsonl gets a line"},
+    {"train.watch_every", VT_KEY_I64, AT(train.watch_every), "0", 0, 1 << 30, NULL, "steps", true,
+     "how often a line tells norms of gradient, update and parameter by group of tensors, entropy and largest logit of "
+     "attention; 0 for never"},
+    {"train.on_divergence", VT_KEY_ENUM, AT(train.on_divergence), "stop", 0, 0, vt_divergence_names, NULL, true,
+     "when a loss or gradient is not finite: stop and explain, or go back to the last checkpoint and skip the samples "
+     "of "
+     "that update"},
+    {"train.stall_minutes", VT_KEY_F64, AT(train.stall_minutes), "5", 0, NO_LIMIT, NULL, "minutes", true,
+     "say which stage waits (read, decode, step, evaluate, save) when none has moved for so long; 0 for never"},
 
+    {"optimizer.name", VT_KEY_ENUM, AT(optimizer.kind), "adafactor", 0, 0, vt_optimizer_names, NULL, false,
+     "adafactor (the paper's, half the parameters' memory), adam (bf16 first moment, 1.5), adamw (float32, 2.0) or sgd "
+     "(momentum)"},
     {"optimizer.lr", VT_KEY_F64, AT(optimizer.lr), "8e-4", 0, 1000, NULL, NULL, false,
      "peak learning rate, reached after the warm-up"},
     {"optimizer.decay", VT_KEY_F64, AT(optimizer.decay), "0.03", 0, 1000, NULL, NULL, false,
@@ -77,11 +117,38 @@ const vt_key vt_recipe_keys[] = {
     {"optimizer.decay_head", VT_KEY_F64, AT(optimizer.decay_head), "3.0", 0, 1e5, NULL, NULL, false,
      "weight decay of the classifier's matrix, times lr: strong decay here serves few-shot transfer (the paper, 3.1)"},
     {"optimizer.beta1", VT_KEY_F64, AT(optimizer.beta1), "0.9", 0, 0.9999, NULL, NULL, false,
-     "decay of the first moment, which is stored in bf16"},
-    {"optimizer.beta2_cap", VT_KEY_F64, AT(optimizer.beta2_cap), "0.999", 0, 0.999999, NULL, NULL, false,
-     "upper limit of the second moment's decay 1 - k^-0.8"},
+     "decay of the first moment, or of sgd's momentum"},
+    {"optimizer.beta2", VT_KEY_F64, AT(optimizer.beta2), "0.999", 0, 0.999999, NULL, NULL, false,
+     "decay of the second moment; adafactor: the upper limit of 1 - k^-0.8"},
+    {"optimizer.eps", VT_KEY_F64, AT(optimizer.eps), "1e-8", 0, 1, NULL, NULL, false,
+     "added to the root of adam's second moment"},
+    {"optimizer.moments", VT_KEY_ENUM, AT(optimizer.moment), "auto", 0, 0, vt_moment_names, NULL, false,
+     "how the first moment is stored: bf16 or f32; auto is bf16 but for adamw"},
+    {"optimizer.exact_beta1", VT_KEY_BOOL, AT(optimizer.exact_beta1), "true", 0, 0, NULL, NULL, false,
+     "decay a bf16 moment by beta1 itself; false: by beta1 rounded to bf16 (0.8984375), as optax does"},
     {"optimizer.clip", VT_KEY_F64, AT(optimizer.clip), "1.0", 0, NO_LIMIT, NULL, NULL, false,
      "largest global norm of the gradient; 0 for no clipping"},
+
+    {"optimizer.rules", VT_KEY_STRING, AT(optimizer.rules), "", 0, 0, NULL, NULL, false,
+     "by parameter name: [head\\.weight: decay 3.0, blocks\\.[01]\\..*: freeze, pos_embed: lr 0.1]; a regular "
+     "expression "
+     "must match the whole name, and the first rule that sets a property wins"},
+    {"optimizer.average", VT_KEY_ENUM, AT(optimizer.average), "none", 0, 0, vt_average_names, NULL, false,
+     "ema (moving average) or polyak (mean) of the parameters, which is then what is evaluated and saved as the model"},
+    {"optimizer.average_decay", VT_KEY_F64, AT(optimizer.average_decay), "0.9999", 0, 0.9999999, NULL, NULL, false,
+     "of ema"},
+    {"optimizer.average_start", VT_KEY_AMOUNT, AT(optimizer.average_start), "0", 0, NO_LIMIT, NULL, NULL, false,
+     "where polyak's mean begins"},
+
+    {"loss.name", VT_KEY_ENUM, AT(loss.kind), "sigmoid", 0, 0, loss_names, NULL, false,
+     "cross-entropy: sigmoid (each class by itself, several may be right; the paper's) or softmax"},
+    {"loss.smoothing", VT_KEY_F64, AT(loss.smoothing), "0", 0, 0.99, NULL, NULL, false,
+     "label smoothing: a right class counts 1 - e, the others share e"},
+    {"loss.mixup", VT_KEY_F64, AT(loss.mixup), "0", 0, 100, NULL, NULL, false,
+     "mixes each image and its label with the one before it in the batch, by a share drawn from Beta(p, p) for every "
+     "update; 0 for none"},
+    {"loss.class_weights", VT_KEY_STRING, AT(loss.class_weights), "none", 0, 0, NULL, NULL, false,
+     "none, balanced (images / (classes * images of the class)), or a list with a weight for each class, [1, 0.5, 2]"},
 
     {"schedule.name", VT_KEY_ENUM, AT(schedule.kind), "rsqrt", 0, 0, vt_schedule_names, NULL, false,
      "shape of the learning-rate curve"},
@@ -89,12 +156,29 @@ const vt_key vt_recipe_keys[] = {
      "how long to train: 30 epochs, 2M images, 10k steps"},
     {"schedule.warmup", VT_KEY_AMOUNT, AT(schedule.warmup), "5%", 0, NO_LIMIT, NULL, NULL, false, "linear rise from 0"},
     {"schedule.cooldown", VT_KEY_AMOUNT, AT(schedule.cooldown), "20%", 0, NO_LIMIT, NULL, NULL, false,
-     "linear fall to 0 at the end"},
+     "fall to 0 at the end"},
+    {"schedule.cooldown_shape", VT_KEY_ENUM, AT(schedule.cooldown_kind), "linear", 0, 0, vt_cooldown_names, NULL, false,
+     "linear, or 1-sqrt (slow at first, steep at the end)"},
     {"schedule.timescale", VT_KEY_AMOUNT, AT(schedule.timescale), "10k steps", 1, NO_LIMIT, NULL, NULL, false,
-     "of rsqrt: the curve is 1/sqrt(1 + (t - warmup)/timescale)"},
+     "of rsqrt: the curve is 1/sqrt(1 + (t + shift - warmup)/timescale)"},
+    {"schedule.shift", VT_KEY_AMOUNT, AT(schedule.shift), "0", 0, NO_LIMIT, NULL, NULL, false,
+     "of rsqrt: steps that the curve is ahead, as when a run goes on with another batch size"},
+    {"schedule.power", VT_KEY_F64, AT(schedule.power), "1", 0.01, 100, NULL, NULL, false, "of polynomial"},
+    {"schedule.end", VT_KEY_F64, AT(schedule.end), "0", 0, 1, NULL, NULL, false,
+     "of linear and polynomial: the factor at the end"},
 
     {"eval.every", VT_KEY_AMOUNT, AT(eval.every), "0", 0, NO_LIMIT, NULL, NULL, true,
      "how often data.eval is evaluated; always at the end; never changes the training"},
+    {"eval.fewshot", VT_KEY_STRING, AT(eval.fewshot), "", 0, 0, NULL, NULL, true,
+     "images that few-shot accuracy on the way is fitted to: a DATA spec; empty for none"},
+    {"eval.fewshot_test", VT_KEY_STRING, AT(eval.fewshot_test), "", 0, 0, NULL, NULL, true,
+     "images that it is measured on: a DATA spec; empty takes data.eval"},
+    {"eval.fewshot_every", VT_KEY_AMOUNT, AT(eval.fewshot_every), "0", 0, NO_LIMIT, NULL, NULL, true,
+     "how often few-shot accuracy is measured; 0 for only at the end"},
+    {"eval.fewshot_shots", VT_KEY_I64, AT(eval.fewshot_shots), "10", 1, 1000, NULL, "images a class", true,
+     "how many images of each class are fitted to"},
+    {"eval.fewshot_images", VT_KEY_I64, AT(eval.fewshot_images), "1000", 1, 1 << 24, NULL, "images", true,
+     "how many test images at most"},
 };
 const size_t vt_n_recipe_keys = VT_COUNT_OF(vt_recipe_keys);
 
@@ -134,20 +218,26 @@ static vt_status resolve_model(const vt_recipe *r, int64_t classes, vt_training 
 {
     vt_model_config *c = &t->model;
     VT_TRY(vt_model_shape(r->model.shape, c, err));
-    c->image_height = c->image_width = r->model.image;
+    c->image_height = r->model.image.height;
+    c->image_width = r->model.image.width;
     c->head = r->model.head;
+    c->positions = r->model.positions;
+    c->gelu = r->model.gelu;
+    c->representation = r->model.representation;
+    c->norm_eps = r->model.norm_eps;
     c->classes = r->model.classes ? r->model.classes : classes;
     if (c->classes < classes)
         return vt_fail(err, VT_EINVAL, "model.classes is %lld, but data.train has %lld classes; raise it or write auto",
                        (long long)c->classes, (long long)classes);
-    c->head_bias = isnan(r->model.head_bias) ? -vt_ln((double)c->classes) : r->model.head_bias;
+    double quiet = r->loss.kind == VT_LOSS_SIGMOID ? -vt_ln((double)c->classes) : 0;
+    c->head_bias = isnan(r->model.head_bias) ? quiet : r->model.head_bias;
     return vt_model_check(c, err);
 }
 
-static vt_status resolve_preprocess(const char *key, const char *list, int64_t image, bool may_be_random,
+static vt_status resolve_preprocess(const char *key, const char *list, vt_size image, bool may_be_random,
                                     vt_preprocess *p, vt_err *err)
 {
-    if (vt_preprocess_parse(p, list, err) != VT_OK || vt_preprocess_check(p, image, image, err) != VT_OK)
+    if (vt_preprocess_parse(p, list, err) != VT_OK || vt_preprocess_check(p, image.height, image.width, err) != VT_OK)
         return vt_prefix(err, "%s", key);
     if (!may_be_random && vt_preprocess_is_random(p))
         return vt_fail(
@@ -168,15 +258,24 @@ static vt_status resolve_amount(const char *key, vt_amount a, const vt_training 
 static vt_status resolve_schedule(const vt_recipe *r, int64_t epoch_images, vt_training *t, vt_err *err)
 {
     vt_schedule *s = &t->schedule;
-    int64_t timescale = 0;
+    int64_t timescale = 0, shift = 0;
     s->kind = r->schedule.kind;
+    s->cooldown_kind = r->schedule.cooldown_kind;
+    s->power = r->schedule.power;
+    s->end = r->schedule.end;
     VT_TRY(resolve_amount("schedule.length", r->schedule.length, t, epoch_images, 0, &s->steps, err));
     VT_TRY(resolve_amount("schedule.warmup", r->schedule.warmup, t, epoch_images, s->steps, &s->warmup, err));
     VT_TRY(resolve_amount("schedule.cooldown", r->schedule.cooldown, t, epoch_images, s->steps, &s->cooldown, err));
     VT_TRY(resolve_amount("schedule.timescale", r->schedule.timescale, t, epoch_images, s->steps, &timescale, err));
+    VT_TRY(resolve_amount("schedule.shift", r->schedule.shift, t, epoch_images, s->steps, &shift, err));
+    VT_TRY(resolve_amount("optimizer.average_start", r->optimizer.average_start, t, epoch_images, s->steps,
+                          &t->optimizer.average_start, err));
     VT_TRY(resolve_amount("train.save_every", r->train.save_every, t, epoch_images, s->steps, &t->save_every, err));
     VT_TRY(resolve_amount("eval.every", r->eval.every, t, epoch_images, s->steps, &t->eval_every, err));
+    VT_TRY(
+        resolve_amount("eval.fewshot_every", r->eval.fewshot_every, t, epoch_images, s->steps, &t->fewshot_every, err));
     s->timescale = (double)timescale;
+    s->shift = (double)shift;
     if (s->steps > INT64_MAX / t->batch)
         return vt_fail(err, VT_EINVAL, "schedule.length is %lld steps of %lld images, more than can be counted",
                        (long long)s->steps, (long long)t->batch);
@@ -184,10 +283,70 @@ static vt_status resolve_schedule(const vt_recipe *r, int64_t epoch_images, vt_t
     return vt_schedule_check(s, err);
 }
 
-vt_status vt_recipe_resolve(const vt_recipe *r, int64_t epoch_images, int64_t classes, vt_training *t, vt_err *err)
+/* How the model is run, and what its logits are held to. */
+static vt_status resolve_use(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err)
+{
+    t->use = (vt_model_use){.label_width = data->most_labels,
+                            .train = true,
+                            .recompute = (vt_recompute)r->train.recompute,
+                            .type = (vt_real)r->train.precision,
+                            .grad_type = (vt_real)r->train.gradients,
+                            .dropout = (float)r->model.dropout,
+                            .drop_path = (float)r->model.drop_path,
+                            .mix = r->loss.mixup > 0};
+    t->loss = (vt_loss_kind)r->loss.kind;
+    t->smoothing = r->loss.smoothing;
+    t->mixup = r->loss.mixup;
+    t->class_weights = strcmp(r->loss.class_weights, "none") != 0;
+    if (t->use.grad_type == VT_BF16 && t->micro_batch == 0)
+        t->micro_batch = t->batch; /* auto has no other choice */
+    if (t->use.grad_type == VT_BF16 && t->micro_batch != t->batch)
+        return vt_fail(err, VT_EINVAL,
+                       "train.gradients is bf16, which cannot add up micro-batches without losing digits; set "
+                       "train.micro_batch to train.batch (%lld), or train.gradients to f32",
+                       (long long)t->batch);
+    if (t->smoothing > 0 && t->model.classes < 2)
+        return vt_fail(err, VT_EINVAL, "loss.smoothing is %g, but there is only one class to share it with",
+                       t->smoothing);
+    if (t->use.mix && t->batch < 2)
+        return vt_fail(err, VT_EINVAL, "loss.mixup mixes images of one batch; train.batch must be at least 2");
+    return VT_OK;
+}
+
+vt_status vt_recipe_class_weights(const vt_recipe *r, const vt_training *t, const int64_t *counts, int64_t data_classes,
+                                  int64_t images, float *weights, vt_err *err)
+{
+    const char *p = r->loss.class_weights;
+    int64_t classes = t->model.classes, n = 0;
+    for (int64_t c = 0; c < classes; c++) {
+        bool counted = c < data_classes && counts[c] > 0;
+        weights[c] = counted ? (float)((double)images / ((double)data_classes * (double)counts[c])) : 1.0F;
+    }
+    if (strcmp(p, "balanced") == 0)
+        return VT_OK;
+    for (p += strspn(p, "[ "); *p != '\0' && *p != ']'; p += strspn(p, ", ")) {
+        char number[32];
+        double value = 0;
+        size_t length = strcspn(p, ", ]");
+        (void)snprintf(number, sizeof number, "%.*s", (int)(length < 31 ? length : 31), p);
+        if (vt_parse_f64(number, &value, NULL) != VT_OK || !(value >= 0 && value <= 1e6) || n == classes)
+            return vt_fail(err, VT_EINVAL,
+                           "loss.class_weights is \"%.60s\"; expected none, balanced, or a list of %lld numbers from 0 "
+                           "to 1e6, one for each class",
+                           r->loss.class_weights, (long long)classes);
+        weights[n++] = (float)value;
+        p += length;
+    }
+    if (n != classes)
+        return vt_fail(err, VT_EINVAL, "loss.class_weights lists %lld weights; there are %lld classes", (long long)n,
+                       (long long)classes);
+    return VT_OK;
+}
+
+vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err)
 {
     *t = (vt_training){0};
-    VT_TRY(resolve_model(r, classes, t, err));
+    VT_TRY(resolve_model(r, data->classes, t, err));
     VT_TRY(resolve_preprocess("data.preprocess", r->data.preprocess, r->model.image, true, &t->preprocess, err));
     VT_TRY(resolve_preprocess("data.eval_preprocess", r->data.eval_preprocess, r->model.image, false,
                               &t->eval_preprocess, err));
@@ -208,16 +367,23 @@ vt_status vt_recipe_resolve(const vt_recipe *r, int64_t epoch_images, int64_t cl
                        t->slices);
     t->threads = r->train.threads ? (int)r->train.threads : vt_machine_cpus();
     t->workers = r->data.workers ? (int)r->data.workers : vt_machine_cpus();
-    t->recompute = (vt_recompute)r->train.recompute;
     t->seed = (uint32_t)r->train.seed;
+    VT_TRY(resolve_use(r, data, t, err));
 
-    t->optimizer = (vt_optimizer_config){.lr = r->optimizer.lr,
+    t->rules = r->optimizer.rules[0] != '\0' ? r->optimizer.rules : NULL;
+    t->optimizer = (vt_optimizer_config){.kind = r->optimizer.kind,
+                                         .lr = r->optimizer.lr,
                                          .decay_body = r->optimizer.decay,
                                          .decay_head = r->optimizer.decay_head,
                                          .beta1 = r->optimizer.beta1,
-                                         .beta2_cap = r->optimizer.beta2_cap,
-                                         .clip = r->optimizer.clip};
-    return resolve_schedule(r, epoch_images, t, err);
+                                         .beta2 = r->optimizer.beta2,
+                                         .eps = r->optimizer.eps,
+                                         .clip = r->optimizer.clip,
+                                         .moment = r->optimizer.moment,
+                                         .exact_decay = r->optimizer.exact_beta1,
+                                         .average = r->optimizer.average,
+                                         .average_decay = r->optimizer.average_decay};
+    return resolve_schedule(r, data->images, t, err);
 }
 
 /* Both values of one key, as a person types them. */

@@ -9,13 +9,20 @@
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 
+/* What happens when a number is not finite. */
+typedef enum { VT_DIVERGED_STOP, VT_DIVERGED_SKIP } vt_on_divergence;
+
 /* Fields in the order of the table; strings are malloc'ed and owned. */
 typedef struct {
+    char *from; /* checkpoint whose state the run starts from; "": a new training */
     struct {
         char *shape;
-        int head; /* vt_head_kind */
-        int64_t image, classes;
-        double head_bias;
+        int head, positions, gelu; /* vt_head_kind, vt_positions_kind, vt_gelu_kind */
+        int64_t representation;
+        vt_size image;
+        int64_t classes;
+        double norm_eps, head_bias;
+        double dropout, drop_path;
     } model;
     struct {
         char *train, *eval;                 /* SPECs; eval "": none */
@@ -26,20 +33,40 @@ typedef struct {
     struct {
         int64_t batch, micro_batch, slices, seed; /* micro_batch 0: auto */
         int recompute;                            /* vt_recompute */
+        int precision, gradients;                 /* vt_real */
         int64_t threads;                          /* 0: auto */
         double max_minutes;                       /* 0: no limit */
         vt_amount save_every;                     /* 0: only at the end and on a signal */
-        int64_t keep, log_every;
+        bool background_save;
+        int64_t keep, log_every, watch_every;
+        int on_divergence;    /* vt_on_divergence */
+        double stall_minutes; /* 0: no watchdog */
     } train;
     struct {
-        double lr, decay, decay_head, beta1, beta2_cap, clip;
+        int kind; /* row of vt_optimizer_kinds */
+        double lr, decay, decay_head, beta1, beta2, eps, clip;
+        int moment; /* vt_moment */
+        bool exact_beta1;
+        char *rules;
+        int average; /* vt_average_kind */
+        double average_decay;
+        vt_amount average_start;
     } optimizer;
     struct {
-        int kind;
-        vt_amount length, warmup, cooldown, timescale;
+        int kind, cooldown_kind;
+        vt_amount length, warmup, cooldown, timescale, shift;
+        double power, end;
     } schedule;
     struct {
+        int kind; /* vt_loss_kind */
+        double smoothing, mixup;
+        char *class_weights; /* none, balanced, or a list */
+    } loss;
+    struct {
         vt_amount every; /* 0: only at the end */
+        char *fewshot, *fewshot_test;
+        vt_amount fewshot_every;
+        int64_t fewshot_shots, fewshot_images;
     } eval;
 } vt_recipe;
 
@@ -57,21 +84,35 @@ void vt_recipe_dump(const vt_recipe *r, vt_text *out);
 /* A recipe whose amounts, lists and names were turned into what the run needs. */
 typedef struct {
     vt_model_config model;
+    vt_model_use use; /* without samples */
     vt_preprocess preprocess, eval_preprocess;
     vt_pixel_range pixels;
     vt_optimizer_config optimizer;
+    const char *rules; /* the recipe's text; NULL: none */
     vt_schedule schedule;
-    int64_t save_every, eval_every; /* steps; 0: only at the end */
-    int64_t batch, micro_batch;     /* micro_batch 0 until vt_plan_training has chosen */
+    vt_loss_kind loss;
+    double smoothing, mixup;
+    bool class_weights;                            /* whether there are any */
+    int64_t save_every, eval_every, fewshot_every; /* steps; 0: only at the end */
+    int64_t batch, micro_batch;                    /* micro_batch 0 until vt_plan_training has chosen */
     int slices, threads, workers;
-    vt_recompute recompute;
     uint32_t seed;
     int64_t images; /* of the whole run: schedule.steps * batch */
 } vt_training;
 
-/* epoch_images and classes: of the training data. Messages name the key. */
-vt_status vt_recipe_resolve(const vt_recipe *r, int64_t epoch_images, int64_t classes, vt_training *t,
-                            vt_err *err) VT_MUST_USE;
+/* What a recipe must know of its training data. */
+typedef struct {
+    int64_t images, classes;
+    int most_labels; /* classes of one sample */
+} vt_data_facts;
+
+/* t borrows texts of r. Messages name the key. */
+vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err) VT_MUST_USE;
+
+/* loss.class_weights in numbers: weights (t->model.classes floats) from the counts of the training data's classes
+ * (data_classes of them; an unused class weighs 1). */
+vt_status vt_recipe_class_weights(const vt_recipe *r, const vt_training *t, const int64_t *counts, int64_t data_classes,
+                                  int64_t images, float *weights, vt_err *err) VT_MUST_USE;
 
 /* Compares a stored recipe with the one that a person gives to resume its run. Keys whose value is auto in `given` take
  * the stored value; keys that may change are taken from `given` and appended to changes, a line each; any other

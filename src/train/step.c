@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "train/mixup.h"
 
 static int64_t count_right(const vt_trainer *tr, const vt_batch *batch)
 {
@@ -18,28 +19,38 @@ static int64_t count_right(const vt_trainer *tr, const vt_batch *batch)
                    (size_t)(batch->count * classes) * sizeof(float));
     for (int64_t b = 0; b < batch->count; b++) {
         vt_top_k(tr->engine.host_logits + b * classes, classes, 1, &best);
-        right += best == batch->labels[b];
+        for (int l = 0; l < m->use.label_width; l++)
+            right += best == batch->labels[b * m->use.label_width + l];
     }
     return right;
 }
 
 /* Forward and backward passes of one update's micro-batches, in order. *right stays 0 unless count. */
-static vt_status accumulate_gradients(vt_trainer *tr, bool count, int64_t *right, vt_err *err)
+static vt_status accumulate_gradients(vt_trainer *tr, bool count, bool watch, int64_t *right, vt_err *err)
 {
     vt_engine *e = &tr->engine;
     vt_model *m = &e->model;
+    const size_t image = (size_t)(m->config.image_height * m->config.image_width * 3);
+    const int64_t front = tr->t.use.mix ? 1 : 0; /* mixup: the partner of the first sample comes along */
     vt_pass pass = {.backend = &e->backend,
                     .samples = tr->t.micro_batch,
                     .pixels = tr->t.pixels,
+                    .loss = {tr->t.loss, (float)tr->t.smoothing, e->class_weights},
                     .slices = tr->t.slices,
-                    .weight = 1.0f / (float)tr->t.batch};
+                    .weight = 1.0f / (float)tr->t.batch,
+                    .partner_share = vt_mixup_share(tr->t.seed, tr->state.step, tr->t.mixup),
+                    .drop = true,
+                    .seed = tr->t.seed};
     for (int64_t done = 0; done < tr->t.batch; done += tr->t.micro_batch) {
         vt_batch batch;
         VT_TRY(vt_loader_next(tr->loader, &batch, err));
-        vt_device_write(&e->device, m->images, batch.images,
-                        (size_t)(batch.count * m->config.image_height * m->config.image_width * 3));
-        vt_device_write(&e->device, m->labels, batch.labels, (size_t)batch.count * sizeof *batch.labels);
+        vt_device_write(&e->device, m->images - front * (int64_t)image, batch.images - front * (int64_t)image,
+                        (size_t)(batch.count + front) * image);
+        vt_device_write(&e->device, m->labels - front * m->use.label_width, batch.labels - front * m->use.label_width,
+                        (size_t)((batch.count + front) * m->use.label_width) * sizeof *batch.labels);
         pass.accumulate = done > 0;
+        pass.position = batch.position;
+        pass.watch = watch && done + tr->t.micro_batch == tr->t.batch;
         vt_model_forward(m, &pass);
         vt_model_loss(m, &pass);
         vt_run(&e->backend, sum_samples, .samples = batch.count, .cols = 1, .x = m->loss, .slices = tr->t.slices,
@@ -89,23 +100,25 @@ static vt_status loss_diverged(vt_trainer *tr, vt_err *err)
     return diverged(tr, what, err);
 }
 
-vt_status vt_trainer_step(vt_trainer *tr, bool log_step, vt_err *err)
+vt_status vt_trainer_step(vt_trainer *tr, bool log_step, bool watch, vt_err *err)
 {
     vt_engine *e = &tr->engine;
     vt_step_report step_report;
     float loss = 0;
     int64_t right = 0;
-    VT_TRY(accumulate_gradients(tr, log_step, &right, err));
+    VT_TRY(accumulate_gradients(tr, log_step, watch, &right, err));
     vt_device_read(&e->device, &loss, e->loss_sum, sizeof loss);
     if (!isfinite(loss))
         return loss_diverged(tr, err);
     double factor = vt_schedule_at(&tr->t.schedule, tr->state.step);
-    vt_optimizer_step(&e->optimizer, &e->backend, tr->state.step, factor, &step_report);
+    vt_optimizer_step(&e->optimizer, &e->backend, tr->state.step, factor, watch, &step_report);
     if (step_report.bad_param >= 0) {
         char what[128];
         (void)snprintf(what, sizeof what, "the gradient of %s", e->model.params[step_report.bad_param].name);
         return diverged(tr, what, err);
     }
+    tr->watched_steps++;
+    tr->clipped_steps += step_report.clipped;
     tr->state.step++;
     tr->info.step = tr->progress.step = tr->state.step;
     tr->info.images = tr->progress.images = tr->state.step * tr->t.batch;

@@ -18,10 +18,11 @@ static vt_status loop(vt_trainer *tr, vt_err *err)
     while (tr->state.step < tr->t.schedule.steps) {
         int64_t next = tr->state.step + 1;
         bool log_step = vt_trainer_due(next, tr->recipe->train.log_every) || next == 1 || next == tr->t.schedule.steps;
+        bool watch = vt_trainer_due(next, tr->recipe->train.watch_every);
         int64_t step_ns = vt_now_ns();
-        VT_TRY(vt_trainer_step(tr, log_step, err));
+        VT_TRY(vt_trainer_step(tr, log_step, watch, err));
         tr->step_seconds += vt_trainer_seconds_since(step_ns);
-        VT_TRY(vt_trainer_after_step(tr, log_step, err));
+        VT_TRY(vt_trainer_after_step(tr, log_step, watch, err));
         if (stop_asked(tr) && tr->state.step < tr->t.schedule.steps)
             return vt_trainer_stop(tr, err);
     }

@@ -2,6 +2,8 @@
  *
  *   open.c     data, stored recipe, plan, engine, checkpoint to go on from, loader
  *   step.c     one update: micro-batches, loss, optimizer
+ *   mixup.c    the share that an update mixes by
+ *   watch.c    the line of norms and attention
  *   between.c  what happens between updates: log lines, evaluation, checkpoints, the clock
  *   train.c    the loop around them */
 #ifndef VT_TRAIN_TRAINER_H
@@ -33,6 +35,7 @@ typedef struct {
     int64_t start_ns, window_ns, window_wait_ns, window_step; /* of the call; since the last logged step */
     double elapsed_before;                                    /* seconds of earlier calls */
     double eval_seconds;                                      /* of the last evaluation */
+    int64_t watched_steps, clipped_steps;                     /* updates since the last watched one, clipped ones */
     double step_seconds;                                      /* of all steps of this call */
 } vt_trainer;
 
@@ -40,13 +43,17 @@ typedef struct {
 vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err) VT_MUST_USE;
 void vt_trainer_close(vt_trainer *tr);
 
-/* One update. log_step: with the accuracy of its batch. VT_EDIVERGED: nothing was updated. */
-vt_status vt_trainer_step(vt_trainer *tr, bool log_step, vt_err *err) VT_MUST_USE;
+/* One update. log_step: with the accuracy of its batch; watch: with what train.watch_every logs. VT_EDIVERGED: nothing
+ * was updated. */
+vt_status vt_trainer_step(vt_trainer *tr, bool log_step, bool watch, vt_err *err) VT_MUST_USE;
+
+/* The line of train.watch_every, after a watched step. */
+void vt_trainer_log_watch(vt_trainer *tr);
 
 /* Begins a new stretch of steps whose speed is measured. */
 void vt_trainer_open_window(vt_trainer *tr);
 /* What is due after an update: progress, log line, evaluation, checkpoint, the clock's say. */
-vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, vt_err *err) VT_MUST_USE;
+vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, bool watch, vt_err *err) VT_MUST_USE;
 /* Writes a checkpoint of the step that was reached, unless there is one. */
 vt_status vt_trainer_save(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 /* Saves and returns VT_ESTOPPED. */
