@@ -84,6 +84,9 @@ void *check_typed(check_case *c, const char *name, check_type type, int64_t coun
 void check_keep(check_case *c, const char *name);
 /* 0 .. n-1, at random; 0 when the case is to be timed. The name and choice are added to the variant's text. */
 int check_choose(check_case *c, const char *name, int n);
+/* The same for a type; check_bench_type when the case is to be timed. */
+vt_real check_choose_type(check_case *c, const char *name);
+extern vt_real check_bench_type;
 
 /* For bound: the contents after ref's run, and the bounds to be filled in; by name. */
 const float *check_expected(const check_case *c, const char *name);

@@ -143,6 +143,14 @@ int check_choose(check_case *c, const char *name, int n)
     return choice;
 }
 
+vt_real check_bench_type = VT_F32;
+
+vt_real check_choose_type(check_case *c, const char *name)
+{
+    const int bf16 = check_choose(c, name, 2);
+    return c->bench ? check_bench_type : bf16 ? VT_BF16 : VT_F32;
+}
+
 static const check_buffer *find(const check_case *c, const char *name)
 {
     for (int i = 0; i < c->n_buffers; i++)
