@@ -1,7 +1,7 @@
 /* The checker of kernels: every operation of every implementation against ref, on drawn shapes.
  *
  *   check [--isa NAME] [--op NAME] [--seed N] [--case N] [--quick]   compare with ref; exit status 1 on any failure
- *   check --bench [--isa NAME] [--op NAME] [--threads N]             time the same rows
+ *   check --bench [--isa NAME] [--op NAME] [--threads N] [--bf16]    time the same rows, tensors float32 or bf16
  *   check --break OP|all                                             prove that a wrong element is seen
  *
  * A case is run with 1, 2 and 3 threads and with the work handed out in a drawn order: the first result must lie within
@@ -265,6 +265,8 @@ static options parse(int argc, char **argv)
             o.quick = true;
         else if (strcmp(name, "--bench") == 0)
             o.bench = true;
+        else if (strcmp(name, "--bf16") == 0)
+            check_bench_type = VT_BF16;
         else if (i++, strcmp(name, "--isa") == 0)
             o.isa = value;
         else if (strcmp(name, "--op") == 0)

@@ -74,12 +74,19 @@ extern const check_op check_products[], check_rows[];
 float *check_in(check_case *c, const char *name, int64_t count, double mean, double std);
 float *check_out(check_case *c, const char *name, int64_t count);
 float *check_inout(check_case *c, const char *name, int64_t count, double mean, double std);
+/* The same for a tensor of the call's type: what is drawn is rounded to it. */
+void *check_in_real(check_case *c, const char *name, vt_real type, int64_t count, double mean, double std);
+void *check_out_real(check_case *c, const char *name, vt_real type, int64_t count);
+void *check_inout_real(check_case *c, const char *name, vt_real type, int64_t count, double mean, double std);
 /* A buffer of another type, zeroed. */
 void *check_typed(check_case *c, const char *name, check_type type, int64_t count, bool output);
 /* Takes what make wrote over a buffer's data as its contents before each run. */
 void check_keep(check_case *c, const char *name);
 /* 0 .. n-1, at random; 0 when the case is to be timed. The name and choice are added to the variant's text. */
 int check_choose(check_case *c, const char *name, int n);
+/* The same for a type; check_bench_type when the case is to be timed. */
+vt_real check_choose_type(check_case *c, const char *name);
+extern vt_real check_bench_type;
 
 /* For bound: the contents after ref's run, and the bounds to be filled in; by name. */
 const float *check_expected(const check_case *c, const char *name);
@@ -90,6 +97,10 @@ double *check_bound(check_case *c, const char *name);
  * even when a single term, a bias, carries the sum), and a few for products, scaling and the last rounding. */
 #define CHECK_U 0x1p-24
 double check_sum_error(int64_t n);
+
+/* The bound of a stored result whose value, before it is rounded to the type, lies within `error` of `value`: that
+ * error for float32; for bf16 what lies between the values that it may be rounded to, nothing where there is one. */
+double check_rounded(vt_real type, double value, double error);
 
 /* A copy with all signs removed, to be freed: magnitudes are ref's sums over these. */
 float *check_abs(const float *x, int64_t count);

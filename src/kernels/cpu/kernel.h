@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "kernels/bf16.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/ops.h"
 
@@ -70,6 +71,35 @@ VT_INLINE void store_real(void *p, vt_real type, int64_t i, int n, vf v)
         uint16_t few[VW];
         vf_store_bf16(few, v);
         memcpy((uint16_t *)p + i, few, (size_t)n * sizeof *few);
+    }
+}
+
+/* Element i of a sum over samples becomes old + sum if accumulate, else sum. */
+VT_INLINE void put_sum(void *to, vt_real type, int64_t i, float sum, int accumulate)
+{
+    if (type == VT_F32) {
+        float *x = (float *)to + i;
+        *x = accumulate ? *x + sum : sum;
+    } else {
+        uint16_t *x = (uint16_t *)to + i;
+        *x = vt_bf16_from_f32(accumulate ? vt_bf16_to_f32(*x) + sum : sum);
+    }
+}
+
+/* sum[j] = sum over rows of x[r*ld + j] for each of the columns, row after row. */
+VT_INLINE void sum_rows(const float *x, int64_t ld, int64_t rows, int64_t cols, float *sum)
+{
+    for (int64_t j = 0; j < cols; j += VW) {
+        const int lanes = (int)(cols - j < VW ? cols - j : VW);
+        vf total = vf_zero();
+        if (lanes == VW) {
+            for (int64_t r = 0; r < rows; r++)
+                total = vf_add(total, vf_load(x + r * ld + j));
+        } else {
+            for (int64_t r = 0; r < rows; r++)
+                total = vf_add(total, vf_load_n(x + r * ld + j, lanes));
+        }
+        vf_store_n(sum + j, lanes, total);
     }
 }
 

@@ -47,10 +47,10 @@ VT_INLINE float row_sum(const float *x, int64_t cols, float shift, int squared)
     return total;
 }
 
-static void forward_row(const vt_layernorm_fwd_args *a, int64_t r)
+VT_INLINE void forward_row(const vt_layernorm_fwd_args *a, vt_real type, int64_t r)
 {
-    const float *x = a->x + r * a->cols;
-    float *y = a->y + r * a->cols;
+    const int64_t at = r * a->cols;
+    const float *x = a->x + at;
     const float mean = row_sum(x, a->cols, 0, 0) / (float)a->cols;
     const float var = row_sum(x, a->cols, mean, 1) / (float)a->cols;
     const float rstd = 1.0F / sqrtf(var + a->eps);
@@ -60,28 +60,40 @@ static void forward_row(const vt_layernorm_fwd_args *a, int64_t r)
     int64_t j = 0;
     for (; j + VW <= a->cols; j += VW) {
         vf xhat = vf_mul(vf_sub(vf_load(x + j), m), s);
-        vf_store(y + j, vf_fma(xhat, vf_load(a->gamma + j), vf_load(a->beta + j)));
+        store_real(a->y, type, at + j, VW, vf_fma(xhat, vf_load(a->gamma + j), vf_load(a->beta + j)));
     }
     if (j < a->cols) {
         int lanes = (int)(a->cols - j);
         vf xhat = vf_mul(vf_sub(vf_load_n(x + j, lanes), m), s);
-        vf_store_n(y + j, lanes, vf_fma(xhat, vf_load_n(a->gamma + j, lanes), vf_load_n(a->beta + j, lanes)));
+        vf y = vf_fma(xhat, vf_load_n(a->gamma + j, lanes), vf_load_n(a->beta + j, lanes));
+        store_real(a->y, type, at + j, lanes, y);
     }
 }
 
-static void forward_job(void *context, int64_t job, int thread)
+VT_INLINE void forward_rows(const forward_plan *p, vt_real type, int64_t job)
 {
-    const forward_plan *p = context;
-    (void)thread;
     const int64_t end = min_i64(p->a->rows, (job + 1) * p->rows_per_job);
     for (int64_t r = job * p->rows_per_job; r < end; r++)
-        forward_row(p->a, r);
+        forward_row(p->a, type, r);
+}
+
+static void forward_job_f32(void *context, int64_t job, int thread)
+{
+    (void)thread;
+    forward_rows(context, VT_F32, job);
+}
+
+static void forward_job_bf16(void *context, int64_t job, int thread)
+{
+    (void)thread;
+    forward_rows(context, VT_BF16, job);
 }
 
 void VT_KERNEL(layernorm_fwd)(const vt_exec *ex, const vt_layernorm_fwd_args *a)
 {
     forward_plan p = {.ex = ex, .a = a, .rows_per_job = max_i64(1, JOB_FLOATS / a->cols)};
-    vt_pool_run(ex->pool, ceil_div(a->rows, p.rows_per_job), forward_job, &p);
+    vt_pool_fn *job = a->type == VT_BF16 ? forward_job_bf16 : forward_job_f32;
+    vt_pool_run(ex->pool, ceil_div(a->rows, p.rows_per_job), job, &p);
 }
 
 typedef struct {
@@ -92,17 +104,17 @@ typedef struct {
 
 /* One vector of columns for `rows` rows: adds to their two row sums, and to gamma's and beta's sums for these columns.
  */
-VT_INLINE void backward_sums_vec(const vt_layernorm_bwd_args *a, int rows, int64_t r, int64_t j, int lanes, vf *g_sum,
-                                 vf *gx_sum, float *dgamma, float *dbeta)
+VT_INLINE void backward_sums_vec(const vt_layernorm_bwd_args *a, vt_real type, int rows, int64_t r, int64_t j,
+                                 int lanes, vf *g_sum, vf *gx_sum, float *dgamma, float *dbeta)
 {
     const vf gamma = lanes == VW ? vf_load(a->gamma + j) : vf_load_n(a->gamma + j, lanes);
     vf dg = lanes == VW ? vf_load(dgamma + j) : vf_load_n(dgamma + j, lanes);
     vf db = lanes == VW ? vf_load(dbeta + j) : vf_load_n(dbeta + j, lanes);
     VT_UNROLL
     for (int i = 0; i < rows; i++) {
-        const float *x = a->x + (r + i) * a->cols + j, *dy = a->dy + (r + i) * a->cols + j;
-        vf d = lanes == VW ? vf_load(dy) : vf_load_n(dy, lanes);
-        vf v = lanes == VW ? vf_load(x) : vf_load_n(x, lanes);
+        const int64_t at = (r + i) * a->cols + j;
+        vf d = load_real(a->dy, type, at, lanes);
+        vf v = load_real(a->x, VT_F32, at, lanes);
         vf xhat = vf_mul(vf_sub(v, vf_set1(a->mean[r + i])), vf_set1(a->rstd[r + i]));
         vf g = vf_mul(d, gamma);
         g_sum[i] = vf_add(g_sum[i], g);
@@ -119,34 +131,34 @@ VT_INLINE void backward_sums_vec(const vt_layernorm_bwd_args *a, int rows, int64
     }
 }
 
-/* dx = rstd (g - g_mean - xhat gx_mean) + dresidual for one vector of columns at `at` = r*cols + j. */
-VT_INLINE vf backward_dx_vec(vf x, vf dy, vf gamma, vf mean, vf rstd, vf g_mean, vf gx_mean)
+/* dx = rstd (g - g_mean - xhat gx_mean) + dresidual for one vector of columns. */
+VT_INLINE void backward_dx_vec(const vt_layernorm_bwd_args *a, vt_real type, int64_t r, int64_t j, int lanes, vf g_mean,
+                               vf gx_mean)
 {
-    vf xhat = vf_mul(vf_sub(x, mean), rstd);
-    return vf_mul(rstd, vf_fnma(xhat, gx_mean, vf_sub(vf_mul(dy, gamma), g_mean)));
+    const int64_t at = r * a->cols + j;
+    const vf rstd = vf_set1(a->rstd[r]);
+    vf xhat = vf_mul(vf_sub(load_real(a->x, VT_F32, at, lanes), vf_set1(a->mean[r])), rstd);
+    vf g = vf_mul(load_real(a->dy, type, at, lanes), load_real(a->gamma, VT_F32, j, lanes));
+    vf dx = vf_mul(rstd, vf_fnma(xhat, gx_mean, vf_sub(g, g_mean)));
+    if (a->dresidual)
+        dx = vf_add(dx, load_real(a->dresidual, VT_F32, at, lanes));
+    store_real(a->dx, VT_F32, at, lanes, dx);
+    if (a->dx_bf16)
+        store_real(a->dx_bf16, VT_BF16, at, lanes, dx);
 }
 
-static void backward_dx(const vt_layernorm_bwd_args *a, int64_t r, float g_sum, float gx_sum)
+VT_INLINE void backward_dx(const vt_layernorm_bwd_args *a, vt_real type, int64_t r, float g_sum, float gx_sum)
 {
-    const vf mean = vf_set1(a->mean[r]), rstd = vf_set1(a->rstd[r]);
     const vf g_mean = vf_set1(g_sum / (float)a->cols), gx_mean = vf_set1(gx_sum / (float)a->cols);
-    const float *x = a->x + r * a->cols, *dy = a->dy + r * a->cols;
-    const float *residual = a->dresidual ? a->dresidual + r * a->cols : NULL;
-    float *dx = a->dx + r * a->cols;
     int64_t j = 0;
-    for (; j + VW <= a->cols; j += VW) {
-        vf v = backward_dx_vec(vf_load(x + j), vf_load(dy + j), vf_load(a->gamma + j), mean, rstd, g_mean, gx_mean);
-        vf_store(dx + j, residual ? vf_add(v, vf_load(residual + j)) : v);
-    }
-    if (j < a->cols) {
-        int n = (int)(a->cols - j);
-        vf v = backward_dx_vec(vf_load_n(x + j, n), vf_load_n(dy + j, n), vf_load_n(a->gamma + j, n), mean, rstd,
-                               g_mean, gx_mean);
-        vf_store_n(dx + j, n, residual ? vf_add(v, vf_load_n(residual + j, n)) : v);
-    }
+    for (; j + VW <= a->cols; j += VW)
+        backward_dx_vec(a, type, r, j, VW, g_mean, gx_mean);
+    if (j < a->cols)
+        backward_dx_vec(a, type, r, j, (int)(a->cols - j), g_mean, gx_mean);
 }
 
-VT_INLINE void backward_rows(const vt_layernorm_bwd_args *a, int rows, int64_t r, float *dgamma, float *dbeta)
+VT_INLINE void backward_rows(const vt_layernorm_bwd_args *a, vt_real type, int rows, int64_t r, float *dgamma,
+                             float *dbeta)
 {
     vf g_sum[ROW_GROUP], gx_sum[ROW_GROUP];
     VT_UNROLL
@@ -154,19 +166,17 @@ VT_INLINE void backward_rows(const vt_layernorm_bwd_args *a, int rows, int64_t r
         g_sum[i] = gx_sum[i] = vf_zero();
     int64_t j = 0;
     for (; j + VW <= a->cols; j += VW)
-        backward_sums_vec(a, rows, r, j, VW, g_sum, gx_sum, dgamma, dbeta);
+        backward_sums_vec(a, type, rows, r, j, VW, g_sum, gx_sum, dgamma, dbeta);
     if (j < a->cols)
-        backward_sums_vec(a, rows, r, j, (int)(a->cols - j), g_sum, gx_sum, dgamma, dbeta);
+        backward_sums_vec(a, type, rows, r, j, (int)(a->cols - j), g_sum, gx_sum, dgamma, dbeta);
     VT_UNROLL
     for (int i = 0; i < rows; i++)
-        backward_dx(a, r + i, vf_sum(g_sum[i]), vf_sum(gx_sum[i]));
+        backward_dx(a, type, r + i, vf_sum(g_sum[i]), vf_sum(gx_sum[i]));
 }
 
-static void backward_job(void *context, int64_t job, int thread)
+VT_INLINE void backward_run(const backward_plan *p, vt_real type, int64_t job)
 {
-    const backward_plan *p = context;
     const vt_layernorm_bwd_args *a = p->a;
-    (void)thread;
     const int64_t slice = job / SLICE_PARTS, part = job % SLICE_PARTS;
     const int64_t first = part_begin(a->samples, a->slices, slice) * a->tokens;
     const int64_t rows = part_begin(a->samples, a->slices, slice + 1) * a->tokens - first;
@@ -175,9 +185,21 @@ static void backward_job(void *context, int64_t job, int thread)
     memset(dgamma, 0, (size_t)(2 * a->cols) * sizeof *dgamma);
     int64_t r = first + part_begin(rows, SLICE_PARTS, part);
     for (; r + ROW_GROUP <= end; r += ROW_GROUP)
-        backward_rows(a, ROW_GROUP, r, dgamma, dbeta);
+        backward_rows(a, type, ROW_GROUP, r, dgamma, dbeta);
     for (; r < end; r++)
-        backward_rows(a, 1, r, dgamma, dbeta);
+        backward_rows(a, type, 1, r, dgamma, dbeta);
+}
+
+static void backward_job_f32(void *context, int64_t job, int thread)
+{
+    (void)thread;
+    backward_run(context, VT_F32, job);
+}
+
+static void backward_job_bf16(void *context, int64_t job, int thread)
+{
+    (void)thread;
+    backward_run(context, VT_BF16, job);
 }
 
 /* Adds up the partial sums of TREE_COLS columns of dgamma, followed by dbeta. */
@@ -200,15 +222,16 @@ static void combine_job(void *context, int64_t job, int thread)
         tree_push(&t, a->slices);
     }
     for (int64_t c = 0; c < cols; c++) {
-        float *to = c0 + c < a->cols ? a->dgamma + c0 + c : a->dbeta + c0 + c - a->cols;
-        *to = a->accumulate ? *to + t.free[c] : t.free[c];
+        const int beta = c0 + c >= a->cols;
+        put_sum(beta ? a->dbeta : a->dgamma, a->grad_type, c0 + c - (beta ? a->cols : 0), t.free[c], a->accumulate);
     }
 }
 
 void VT_KERNEL(layernorm_bwd)(const vt_exec *ex, const vt_layernorm_bwd_args *a)
 {
     backward_plan p = {.ex = ex, .a = a, .partials = scratch_of(ex, 0)};
-    vt_pool_run(ex->pool, (int64_t)a->slices * SLICE_PARTS, backward_job, &p);
+    vt_pool_fn *job = a->type == VT_BF16 ? backward_job_bf16 : backward_job_f32;
+    vt_pool_run(ex->pool, (int64_t)a->slices * SLICE_PARTS, job, &p);
     vt_pool_run(ex->pool, ceil_div(2 * a->cols, TREE_COLS), combine_job, &p);
 }
 

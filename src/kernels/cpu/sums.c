@@ -1,79 +1,12 @@
-/* Means over tokens, sums over samples, and the sum of squares (kernels/ops.h). All are bound by memory; their order is
- * fixed by the shape: tokens one after the other, samples by slices and their tree, squares by chunks of the tensor. */
+/* Sums over samples and of squares, and what a tensor holds (kernels/ops.h). All are bound by memory; their order is
+ * fixed by the shape: samples by slices and their tree, squares by chunks of the tensor. */
+#include <math.h>
+
 #include "kernels/cpu/kernel.h"
 
-#define JOB_FLOATS  32768
 #define SUM_COLS    256 /* columns of sum_samples in a job: their partial sums of all tree levels fit the first cache */
-#define MAX_CHUNKS  1024 /* of sum_squares */
+#define MAX_CHUNKS  1024 /* of a tensor */
 #define CHUNK_ALIGN 4096
-
-/* sum[j] = sum over rows of x[r*ld + j] for cols <= SUM_COLS columns, row after row. */
-static void sum_rows(const float *x, int64_t ld, int64_t rows, int64_t cols, float *sum)
-{
-    for (int64_t j = 0; j < cols; j += VW) {
-        const int lanes = (int)min_i64(VW, cols - j);
-        vf total = vf_zero();
-        if (lanes == VW) {
-            for (int64_t r = 0; r < rows; r++)
-                total = vf_add(total, vf_load(x + r * ld + j));
-        } else {
-            for (int64_t r = 0; r < rows; r++)
-                total = vf_add(total, vf_load_n(x + r * ld + j, lanes));
-        }
-        vf_store_n(sum + j, lanes, total);
-    }
-}
-
-typedef struct {
-    const vt_mean_tokens_fwd_args *fwd;
-    const vt_mean_tokens_bwd_args *bwd;
-    int64_t samples, samples_per_job;
-} mean_plan;
-
-static void mean_fwd_job(void *context, int64_t job, int thread)
-{
-    const mean_plan *p = context;
-    const vt_mean_tokens_fwd_args *a = p->fwd;
-    (void)thread;
-    const float n = (float)a->tokens;
-    const int64_t end = min_i64(p->samples, (job + 1) * p->samples_per_job);
-    for (int64_t b = job * p->samples_per_job; b < end; b++) {
-        float *y = a->y + b * a->cols;
-        sum_rows(a->x + b * a->tokens * a->cols, a->cols, a->tokens, a->cols, y);
-        for (int64_t c = 0; c < a->cols; c++)
-            y[c] /= n;
-    }
-}
-
-void VT_KERNEL(mean_tokens_fwd)(const vt_exec *ex, const vt_mean_tokens_fwd_args *a)
-{
-    mean_plan p = {.fwd = a, .samples = a->samples};
-    p.samples_per_job = max_i64(1, JOB_FLOATS / (a->tokens * a->cols));
-    vt_pool_run(ex->pool, ceil_div(a->samples, p.samples_per_job), mean_fwd_job, &p);
-}
-
-static void mean_bwd_job(void *context, int64_t job, int thread)
-{
-    const mean_plan *p = context;
-    const vt_mean_tokens_bwd_args *a = p->bwd;
-    (void)thread;
-    const float n = (float)a->tokens;
-    const int64_t end = min_i64(p->samples, (job + 1) * p->samples_per_job);
-    for (int64_t b = job * p->samples_per_job; b < end; b++) {
-        float *dx = a->dx + b * a->tokens * a->cols;
-        for (int64_t c = 0; c < a->cols; c++)
-            dx[c] = a->dy[b * a->cols + c] / n;
-        for (int64_t t = 1; t < a->tokens; t++)
-            memcpy(dx + t * a->cols, dx, (size_t)a->cols * sizeof *dx);
-    }
-}
-
-void VT_KERNEL(mean_tokens_bwd)(const vt_exec *ex, const vt_mean_tokens_bwd_args *a)
-{
-    mean_plan p = {.bwd = a, .samples = a->samples};
-    p.samples_per_job = max_i64(1, JOB_FLOATS / (a->tokens * a->cols));
-    vt_pool_run(ex->pool, ceil_div(a->samples, p.samples_per_job), mean_bwd_job, &p);
-}
 
 static void sum_samples_job(void *context, int64_t job, int thread)
 {
@@ -88,7 +21,7 @@ static void sum_samples_job(void *context, int64_t job, int thread)
         tree_push(&t, a->slices);
     }
     for (int64_t c = 0; c < cols; c++)
-        a->y[c0 + c] = a->accumulate ? a->y[c0 + c] + t.free[c] : t.free[c];
+        put_sum(a->y, a->grad_type, c0 + c, t.free[c], a->accumulate);
 }
 
 void VT_KERNEL(sum_samples)(const vt_exec *ex, const vt_sum_samples_args *a)
@@ -97,44 +30,126 @@ void VT_KERNEL(sum_samples)(const vt_exec *ex, const vt_sum_samples_args *a)
     vt_pool_run(ex->pool, ceil_div(a->cols, SUM_COLS), sum_samples_job, &copy);
 }
 
+/* A tensor cut into chunks, whose results wait in scratch memory (thread 0's) to be put together in order. */
 typedef struct {
-    const vt_sum_squares_args *a;
-    int64_t chunk;    /* floats */
-    double *partials; /* one for each chunk */
-} squares_plan;
+    const void *x;
+    vt_real type;
+    int64_t count, chunk, chunks;
+    double *partials; /* one for each chunk, or four */
+} chunk_plan;
 
-static void sum_squares_job(void *context, int64_t job, int thread)
+static chunk_plan plan_chunks(const vt_exec *ex, const void *x, vt_real type, int64_t count)
 {
-    const squares_plan *p = context;
-    (void)thread;
-    const int64_t end = min_i64(p->a->count, (job + 1) * p->chunk);
-    vd sum[2] = {{0}, {0}};
-    int64_t i = job * p->chunk;
-    for (; i + VW <= end; i += VW)
-        vd_add_squares(sum, vf_load(p->a->x + i));
-    if (i < end)
-        vd_add_squares(sum, vf_load_n(p->a->x + i, (int)(end - i)));
+    chunk_plan p = {.x = x, .type = type, .count = count, .partials = (double *)(void *)ex->scratch};
+    p.chunk = ceil_div(max_i64(1, ceil_div(count, MAX_CHUNKS)), CHUNK_ALIGN) * CHUNK_ALIGN;
+    p.chunks = ceil_div(count, p.chunk);
+    return p;
+}
+
+static double sum_lanes(const vd sum[2])
+{
     double lanes[VW], total = 0;
     memcpy(lanes, sum, sizeof lanes);
     for (int l = 0; l < VW; l++)
         total += lanes[l];
-    p->partials[job] = total;
+    return total;
+}
+
+VT_INLINE void sum_squares_chunk(const chunk_plan *p, vt_real type, int64_t job)
+{
+    const int64_t end = min_i64(p->count, (job + 1) * p->chunk);
+    vd sum[2] = {{0}, {0}};
+    int64_t i = job * p->chunk;
+    for (; i + VW <= end; i += VW)
+        vd_add_squares(sum, load_real(p->x, type, i, VW));
+    if (i < end)
+        vd_add_squares(sum, load_real(p->x, type, i, (int)(end - i)));
+    p->partials[job] = sum_lanes(sum);
+}
+
+static void sum_squares_job(void *context, int64_t job, int thread)
+{
+    const chunk_plan *p = context;
+    (void)thread;
+    if (p->type == VT_F32)
+        sum_squares_chunk(p, VT_F32, job);
+    else
+        sum_squares_chunk(p, VT_BF16, job);
 }
 
 void VT_KERNEL(sum_squares)(const vt_exec *ex, const vt_sum_squares_args *a)
 {
-    squares_plan p = {.a = a, .partials = (double *)(void *)ex->scratch};
-    p.chunk = ceil_div(max_i64(1, ceil_div(a->count, MAX_CHUNKS)), CHUNK_ALIGN) * CHUNK_ALIGN;
-    const int64_t chunks = ceil_div(a->count, p.chunk);
-    vt_pool_run(ex->pool, chunks, sum_squares_job, &p);
+    chunk_plan p = plan_chunks(ex, a->x, a->type, a->count);
+    vt_pool_run(ex->pool, p.chunks, sum_squares_job, &p);
     double total = 0;
-    for (int64_t c = 0; c < chunks; c++)
+    for (int64_t c = 0; c < p.chunks; c++)
         total += p.partials[c];
     *a->sum = total;
+}
+
+/* A chunk's smallest and largest finite value, sum of their squares, and how many are not finite. */
+VT_INLINE void inspect_chunk(const chunk_plan *p, vt_real type, int64_t job)
+{
+    const int64_t end = min_i64(p->count, (job + 1) * p->chunk);
+    const vf infinity = vf_set1(INFINITY), none = vf_set1(-INFINITY), zero = vf_zero(), one = vf_set1(1);
+    vf least = infinity, most = none, others = zero; /* a lane counts no further than 2^24 */
+    vd squares[2] = {{0}, {0}};
+    for (int64_t i = job * p->chunk; i < end; i += VW) {
+        const int lanes = (int)min_i64(VW, end - i);
+        vf x = lanes == VW ? load_real(p->x, type, i, VW) : load_real(p->x, type, i, lanes);
+        vf finite = vf_sub(vf_abs(x), infinity); /* negative when x is, else NaN */
+        others = vf_add(others, vf_if_negative(finite, zero, one));
+        vd_add_squares(squares, vf_if_negative(finite, x, zero));
+        vf high = vf_if_negative(finite, x, none), low = vf_if_negative(finite, x, infinity);
+        if (lanes < VW) { /* the other lanes hold nothing */
+            float few[2][VW];
+            for (int l = 0; l < VW; l++)
+                few[0][l] = INFINITY, few[1][l] = -INFINITY;
+            vf_store_n(few[0], lanes, low);
+            vf_store_n(few[1], lanes, high);
+            low = vf_load(few[0]), high = vf_load(few[1]);
+        }
+        least = vf_min(low, least);
+        most = vf_max(high, most);
+    }
+    float lanes[3][VW];
+    vf_store(lanes[0], least), vf_store(lanes[1], most), vf_store(lanes[2], others);
+    double *out = p->partials + 4 * job;
+    out[0] = (double)lanes[0][0], out[1] = (double)lanes[1][0], out[2] = sum_lanes(squares), out[3] = 0;
+    for (int l = 0; l < VW; l++) {
+        out[0] = (double)lanes[0][l] < out[0] ? (double)lanes[0][l] : out[0];
+        out[1] = (double)lanes[1][l] > out[1] ? (double)lanes[1][l] : out[1];
+        out[3] += (double)lanes[2][l];
+    }
+}
+
+static void inspect_job(void *context, int64_t job, int thread)
+{
+    const chunk_plan *p = context;
+    (void)thread;
+    if (p->type == VT_F32)
+        inspect_chunk(p, VT_F32, job);
+    else
+        inspect_chunk(p, VT_BF16, job);
+}
+
+void VT_KERNEL(inspect)(const vt_exec *ex, const vt_inspect_args *a)
+{
+    chunk_plan p = plan_chunks(ex, a->x, a->type, a->count);
+    vt_pool_run(ex->pool, p.chunks, inspect_job, &p);
+    double all[4] = {(double)INFINITY, -(double)INFINITY, 0, 0};
+    for (int64_t c = 0; c < p.chunks; c++) {
+        const double *part = p.partials + 4 * c;
+        all[0] = part[0] < all[0] ? part[0] : all[0];
+        all[1] = part[1] > all[1] ? part[1] : all[1];
+        all[2] += part[2];
+        all[3] += part[3];
+    }
+    memcpy(a->out, all, sizeof all);
 }
 
 int64_t VT_FOR_ISA(vt_cpu_sums_scratch)(const vt_limits *limits)
 {
     (void)limits;
-    return MAX_CHUNKS * (int64_t)(sizeof(double) / sizeof(float));
+    return 4 * MAX_CHUNKS * (int64_t)(sizeof(double) / sizeof(float));
 }

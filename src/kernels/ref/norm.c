@@ -19,7 +19,7 @@ void vt_ref_layernorm_fwd(const vt_exec *ex, const vt_layernorm_fwd_args *a)
 
         const double rstd = 1 / sqrt(var + a->eps);
         for (int64_t c = 0; c < n; c++)
-            a->y[r * n + c] = (float)((x[c] - mean) * rstd * a->gamma[c] + a->beta[c]);
+            vt_ref_put(a->y, a->type, r * n + c, (x[c] - mean) * rstd * a->gamma[c] + a->beta[c]);
         a->mean[r] = (float)mean;
         a->rstd[r] = (float)rstd;
     }
@@ -30,6 +30,11 @@ typedef struct {
     const vt_layernorm_bwd_args *a;
     int64_t c;
 } norm_column;
+
+static double dy_at(const vt_layernorm_bwd_args *a, int64_t r, int64_t c)
+{
+    return vt_ref_at(a->dy, a->type, r * a->cols + c);
+}
 
 static double xhat(const vt_layernorm_bwd_args *a, int64_t r, int64_t c)
 {
@@ -42,7 +47,7 @@ static double dgamma_term(const void *context, int64_t b)
     const vt_layernorm_bwd_args *a = e->a;
     double sum = 0;
     for (int64_t r = b * a->tokens; r < (b + 1) * a->tokens; r++)
-        sum += a->dy[r * a->cols + e->c] * xhat(a, r, e->c);
+        sum += dy_at(a, r, e->c) * xhat(a, r, e->c);
     return sum;
 }
 
@@ -52,7 +57,7 @@ static double dbeta_term(const void *context, int64_t b)
     const vt_layernorm_bwd_args *a = e->a;
     double sum = 0;
     for (int64_t r = b * a->tokens; r < (b + 1) * a->tokens; r++)
-        sum += a->dy[r * a->cols + e->c];
+        sum += dy_at(a, r, e->c);
     return sum;
 }
 
@@ -65,24 +70,26 @@ void vt_ref_layernorm_bwd(const vt_exec *ex, const vt_layernorm_bwd_args *a)
         const norm_column e = {a, c};
         const double dgamma = vt_ref_sum_over_samples(a->samples, a->slices, dgamma_term, &e);
         const double dbeta = vt_ref_sum_over_samples(a->samples, a->slices, dbeta_term, &e);
-        a->dgamma[c] = vt_ref_stored(a->dgamma[c], dgamma, a->accumulate);
-        a->dbeta[c] = vt_ref_stored(a->dbeta[c], dbeta, a->accumulate);
+        vt_ref_put_sum(a->dgamma, a->grad_type, c, dgamma, a->accumulate);
+        vt_ref_put_sum(a->dbeta, a->grad_type, c, dbeta, a->accumulate);
     }
     for (int64_t r = 0; r < a->samples * a->tokens; r++) {
         double mean_g = 0, mean_gx = 0;
         for (int64_t c = 0; c < n; c++) {
-            const double g = (double)a->dy[r * n + c] * a->gamma[c];
+            const double g = dy_at(a, r, c) * a->gamma[c];
             mean_g += g;
             mean_gx += g * xhat(a, r, c);
         }
         mean_g /= (double)n;
         mean_gx /= (double)n;
         for (int64_t c = 0; c < n; c++) {
-            const double g = (double)a->dy[r * n + c] * a->gamma[c];
+            const double g = dy_at(a, r, c) * a->gamma[c];
             double dx = a->rstd[r] * (g - mean_g - xhat(a, r, c) * mean_gx);
             if (a->dresidual)
                 dx += a->dresidual[r * n + c];
             a->dx[r * n + c] = (float)dx;
+            if (a->dx_bf16)
+                a->dx_bf16[r * n + c] = vt_bf16_from_f32((float)dx);
         }
     }
 }

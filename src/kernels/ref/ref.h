@@ -18,9 +18,6 @@ void vt_ops_fill_ref(vt_ops *ops);
 typedef double vt_ref_term(const void *context, int64_t b);
 double vt_ref_sum_over_samples(int64_t samples, int slices, vt_ref_term *term, const void *context);
 
-/* What a sum stores: old + sum if accumulate, else sum. */
-float vt_ref_stored(float old, double sum, int accumulate);
-
 /* Element i of a tensor of that type; and its new value, rounded once. */
 static inline double vt_ref_at(const void *x, vt_real type, int64_t i)
 {
@@ -33,6 +30,12 @@ static inline void vt_ref_put(void *x, vt_real type, int64_t i, double value)
         ((uint16_t *)x)[i] = vt_bf16_from_f32((float)value);
     else
         ((float *)x)[i] = (float)value;
+}
+
+/* Element i becomes a sum: old + sum if accumulate, else sum. */
+static inline void vt_ref_put_sum(void *x, vt_real type, int64_t i, double sum, int accumulate)
+{
+    vt_ref_put(x, type, i, accumulate ? vt_ref_at(x, type, i) + sum : sum);
 }
 
 #endif

@@ -1,5 +1,6 @@
-/* Reference kernels: means over tokens, sums over samples and squares; and the order of all sums over samples. */
+/* Reference kernels: sums over samples and squares, what a tensor holds; and the order of all sums over samples. */
 #include <assert.h>
+#include <math.h>
 
 #include "kernels/ref/ref.h"
 
@@ -21,32 +22,6 @@ double vt_ref_sum_over_samples(int64_t samples, int slices, vt_ref_term *term, c
     return tree(samples, slices, 0, slices, term, context);
 }
 
-float vt_ref_stored(float old, double sum, int accumulate)
-{
-    return (float)(accumulate ? old + sum : sum);
-}
-
-void vt_ref_mean_tokens_fwd(const vt_exec *ex, const vt_mean_tokens_fwd_args *a)
-{
-    (void)ex;
-    for (int64_t b = 0; b < a->samples; b++)
-        for (int64_t c = 0; c < a->cols; c++) {
-            double sum = 0;
-            for (int64_t t = 0; t < a->tokens; t++)
-                sum += a->x[(b * a->tokens + t) * a->cols + c];
-            a->y[b * a->cols + c] = (float)(sum / (double)a->tokens);
-        }
-}
-
-void vt_ref_mean_tokens_bwd(const vt_exec *ex, const vt_mean_tokens_bwd_args *a)
-{
-    (void)ex;
-    for (int64_t b = 0; b < a->samples; b++)
-        for (int64_t t = 0; t < a->tokens; t++)
-            for (int64_t c = 0; c < a->cols; c++)
-                a->dx[(b * a->tokens + t) * a->cols + c] = (float)(a->dy[b * a->cols + c] / (double)a->tokens);
-}
-
 typedef struct {
     const vt_sum_samples_args *a;
     int64_t c;
@@ -64,7 +39,7 @@ void vt_ref_sum_samples(const vt_exec *ex, const vt_sum_samples_args *a)
     for (int64_t c = 0; c < a->cols; c++) {
         const sum_column e = {a, c};
         const double sum = vt_ref_sum_over_samples(a->samples, a->slices, sample_term, &e);
-        a->y[c] = vt_ref_stored(a->y[c], sum, a->accumulate);
+        vt_ref_put_sum(a->y, a->grad_type, c, sum, a->accumulate);
     }
 }
 
@@ -72,7 +47,29 @@ void vt_ref_sum_squares(const vt_exec *ex, const vt_sum_squares_args *a)
 {
     (void)ex;
     double sum = 0;
-    for (int64_t i = 0; i < a->count; i++)
-        sum += (double)a->x[i] * a->x[i];
+    for (int64_t i = 0; i < a->count; i++) {
+        const double x = vt_ref_at(a->x, a->type, i);
+        sum += x * x;
+    }
     *a->sum = sum;
+}
+
+void vt_ref_inspect(const vt_exec *ex, const vt_inspect_args *a)
+{
+    (void)ex;
+    double least = INFINITY, most = -INFINITY, squares = 0, not_finite = 0;
+    for (int64_t i = 0; i < a->count; i++) {
+        const double x = vt_ref_at(a->x, a->type, i);
+        if (!isfinite(x)) {
+            not_finite++;
+            continue;
+        }
+        least = x < least ? x : least;
+        most = x > most ? x : most;
+        squares += x * x;
+    }
+    a->out[0] = least;
+    a->out[1] = most;
+    a->out[2] = squares;
+    a->out[3] = not_finite;
 }
