@@ -91,6 +91,7 @@ static void make_linear_dx(check_case *c)
     a->dy = check_in(c, "dy", rows * out, 0, 1);
     a->w = check_in(c, "w", out * in, 0, 1);
     const int pre = check_choose(c, "pre", 4);
+    a->act = VT_ACT_GELU_TANH;
     if (pre > 1)
         a->pre = check_in(c, "pre", rows * in, 0, pre == 2 ? 3 : 50);
     a->dx = check_out(c, "dx", rows * in);
@@ -111,8 +112,9 @@ static void bound_linear_dx(check_case *c)
     double *bound = check_bound(c, "dx");
     for (int64_t i = 0; i < count; i++) {
         const double sum_error = check_sum_error(a->out) * magnitude[i];
-        bound[i] =
-            a->pre ? gelu_largest_slope * sum_error + fabs((double)sum[i]) * gelu_slope_error(a->pre[i]) : sum_error;
+        bound[i] = a->pre ? gelu_largest_slope * sum_error +
+                                fabs((double)sum[i]) * gelu_slope_error(((const float *)a->pre)[i])
+                          : sum_error;
         bound[i] += 2 * CHECK_U * fabs((double)dx[i]);
     }
     free(dy), free(w), free(magnitude), free(sum);

@@ -87,7 +87,7 @@ static void test_linear(void **state)
     const vt_linear_fwd_args fwd = {.rows = ROWS, .in = IN, .out = OUT, .x = x, .w = w, .bias = bias, .y = y};
     linear_loss(&fwd);
     vt_ref_linear_dx(NULL,
-                     &(vt_linear_dx_args){.rows = ROWS, .in = IN, .out = OUT, .dy = dy, .w = w, .pre = pre, .dx = dx});
+                     &(vt_linear_dx_args){.rows = ROWS, .in = IN, .out = OUT, .dy = dy, .w = w, .act = VT_ACT_GELU_TANH, .pre = pre, .dx = dx});
     compare("pre", pre, dx, ROWS * IN, linear_loss, &fwd);
     for (int slices = 1; slices <= 8; slices *= 2) {
         vt_ref_linear_dw(NULL, &(vt_linear_dw_args){.samples = ROWS / TOKENS,

@@ -100,13 +100,20 @@ static void linear_by_row(const shape *s)
                             .residual = whole[U],
                             .residual_rows = rows,
                             .y = whole[Y]};
-    vt_linear_dx_args d = {
-        .rows = rows, .in = s->in, .out = s->out, .dy = whole[DY], .w = whole[W], .pre = whole[A], .dx = whole[DX]};
+    vt_linear_dx_args d = {.rows = rows,
+                           .in = s->in,
+                           .out = s->out,
+                           .dy = whole[DY],
+                           .w = whole[W],
+                           .act = VT_ACT_GELU_TANH,
+                           .pre = whole[A],
+                           .dx = whole[DX]};
     ops.linear_fwd(&ex, &f);
     ops.linear_dx(&ex, &d);
     f.rows = d.rows = f.residual_rows = 1;
     for (int64_t r = 0; r < rows; r++) {
-        f.x = d.pre = whole[A] + r * s->in;
+        d.pre = whole[A] + r * s->in;
+        f.x = d.pre;
         f.residual = whole[U] + r * s->out, f.pre = part[Z] + r * s->out, f.y = part[Y] + r * s->out;
         d.dy = whole[DY] + r * s->out, d.dx = part[DX] + r * s->in;
         ops.linear_fwd(&ex, &f);

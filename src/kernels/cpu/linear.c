@@ -5,6 +5,8 @@
  * the second-level cache while all rows of the block pass by. What the epilogue adds (GELU, residual, gelu') is done
  * strip by strip, while the strip is in the first-level cache. Nothing waits for another job. Jobs of the same columns
  * follow one another, so a thread often finds the weights that it packed for the job before. */
+#include <assert.h>
+
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernel.h"
 #include "kernels/cpu/vmath.h"
@@ -111,7 +113,7 @@ static void finish_fwd(const product *p, const float *z, int64_t ldz, int64_t r,
     const vt_linear_fwd_args *a = p->args;
     for (int64_t i = 0; i < rows; i++, z += ldz) {
         const float *residual = a->residual ? a->residual + (r + i) % a->residual_rows * a->out + c : NULL;
-        float *y = a->y + (r + i) * a->out + c;
+        float *y = (float *)a->y + (r + i) * a->out + c;
         int64_t j = 0;
         for (; j + VW <= cols; j += VW) {
             vf v = finish_fwd_vec(a->act, vf_load(z + j));
@@ -127,6 +129,7 @@ static void finish_fwd(const product *p, const float *z, int64_t ldz, int64_t r,
 
 void VT_KERNEL(linear_fwd)(const vt_exec *ex, const vt_linear_fwd_args *a)
 {
+    assert(a->type == VT_F32 && a->act <= VT_ACT_GELU_TANH);
     /* y may be the residual, so unfinished sums go there only when there is none. */
     float *z = a->pre ? a->pre : a->residual ? NULL : a->y;
     int plain = z == a->y && a->act == VT_ACT_NONE;
@@ -148,8 +151,8 @@ static void finish_dx(const product *p, const float *z, int64_t ldz, int64_t r, 
 {
     const vt_linear_dx_args *a = p->args;
     for (int64_t i = 0; i < rows; i++, z += ldz) {
-        const float *pre = a->pre + (r + i) * a->in + c;
-        float *dx = a->dx + (r + i) * a->in + c;
+        const float *pre = (const float *)a->pre + (r + i) * a->in + c;
+        float *dx = (float *)a->dx + (r + i) * a->in + c;
         int64_t j = 0;
         for (; j + VW <= cols; j += VW)
             vf_store(dx + j, vf_mul(vf_load(z + j), vf_gelu_derivative(vf_load(pre + j))));
@@ -163,6 +166,7 @@ static void finish_dx(const product *p, const float *z, int64_t ldz, int64_t r, 
 
 void VT_KERNEL(linear_dx)(const vt_exec *ex, const vt_linear_dx_args *a)
 {
+    assert(a->type == VT_F32 && (!a->pre || a->act == VT_ACT_GELU_TANH));
     product_run(&(product){.ex = ex,
                            .rows = a->rows,
                            .n = a->in,

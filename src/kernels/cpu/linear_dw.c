@@ -8,6 +8,8 @@
  * added up in a second pass.
  *
  * dy and x are read in place; copying them into line first came to the same speed. */
+#include <assert.h>
+
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernel.h"
 
@@ -43,10 +45,10 @@ static void sum_products(const vt_linear_dw_args *a, const dw_tile *t, int64_t r
         gemm_args g = {.m = t->o1 - t->o0,
                        .n = t->i1 - t->i0,
                        .k = r0 + part_begin(r1 - r0, pieces, p + 1) - first,
-                       .a = a->dy + first * a->out + t->o0,
+                       .a = (const float *)a->dy + first * a->out + t->o0,
                        .lda = a->out,
                        .a_transposed = 1,
-                       .b = a->x + first * a->in + t->i0,
+                       .b = (const float *)a->x + first * a->in + t->i0,
                        .ldb = a->in,
                        .c = sum,
                        .ldc = t->i1 - t->i0,
@@ -64,7 +66,7 @@ static void sum_products(const vt_linear_dw_args *a, const dw_tile *t, int64_t r
 static void sum_columns(const vt_linear_dw_args *a, const dw_tile *t, int64_t r0, int64_t r1, float *sum)
 {
     for (int64_t o = t->o0; o < t->o1; o += VW) {
-        const float *dy = a->dy + r0 * a->out + o;
+        const float *dy = (const float *)a->dy + r0 * a->out + o;
         const int lanes = (int)min_i64(VW, t->o1 - o);
         vf chain[BIAS_CHAINS] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
         int64_t r = 0;
@@ -117,9 +119,9 @@ static void tile_job(void *context, int64_t job, int thread)
             tree_push(&bias_sums, a->slices);
         }
     }
-    write_result(a->dw + t.o0 * a->in + t.i0, a->in, sums.free, outs, ins, a->accumulate);
+    write_result((float *)a->dw + t.o0 * a->in + t.i0, a->in, sums.free, outs, ins, a->accumulate);
     if (has_bias)
-        write_result(a->dbias + t.o0, outs, bias_sums.free, 1, outs, a->accumulate);
+        write_result((float *)a->dbias + t.o0, outs, bias_sums.free, 1, outs, a->accumulate);
 }
 
 static void slice_job(void *context, int64_t slice, int thread)
@@ -151,11 +153,11 @@ static void tree_job(void *context, int64_t job, int thread)
     (void)thread;
     const int64_t dw_floats = p->a->out * p->a->in, end = min_i64(dw_floats, (job + 1) * TREE_JOB);
     for (int64_t i = job * TREE_JOB; i < end; i += TREE_FLOATS)
-        add_slices(p, i, min_i64(TREE_FLOATS, end - i), p->a->dw + i);
+        add_slices(p, i, min_i64(TREE_FLOATS, end - i), (float *)p->a->dw + i);
     if (job > 0 || p->a->dbias == NULL)
         return;
     for (int64_t o = 0; o < p->a->out; o += TREE_FLOATS)
-        add_slices(p, dw_floats + o, min_i64(TREE_FLOATS, p->a->out - o), p->a->dbias + o);
+        add_slices(p, dw_floats + o, min_i64(TREE_FLOATS, p->a->out - o), (float *)p->a->dbias + o);
 }
 
 /* The largest tile that leaves jobs enough, since that reads dy and x the fewest times. */
@@ -178,6 +180,7 @@ static void choose_tile(const vt_linear_dw_args *a, dw_plan *p)
 
 void VT_KERNEL(linear_dw)(const vt_exec *ex, const vt_linear_dw_args *a)
 {
+    assert(a->type == VT_F32 && a->grad_type == VT_F32);
     dw_plan p = {.ex = ex, .a = a, .slice_floats = a->out * a->in + a->out};
     const int64_t spare = (int64_t)(ex->scratch_bytes / sizeof(float)) - PIECE_ROWS * MOST_IN;
     if (a->slices >= LEAST_JOBS && a->slices * p.slice_floats <= spare && (a->in <= MOST_IN || a->in % VW == 0)) {

@@ -1,10 +1,12 @@
-/* Reference kernels: linear layers, forward and backward, with the tanh form of GELU
- * (Hendrycks & Gimpel 2016, section 2) in their epilogues. */
+/* Reference kernels: linear layers, forward and backward, with GELU in both forms
+ * (Hendrycks & Gimpel 2016, section 2) and tanh in their epilogues. */
 #include "base/math.h"
 #include "kernels/ref/ref.h"
 
 static const double sqrt_2_over_pi = 0.79788456080286535588;
 static const double cubic = 0.044715;
+static const double sqrt_half = 0.70710678118654752440;
+static const double one_over_sqrt_2_pi = 0.39894228040143267794;
 
 /* gelu(z) = 0.5 z (1 + tanh(t)),  t = sqrt(2/pi) (z + 0.044715 z^3) */
 static double gelu(double z)
@@ -19,6 +21,48 @@ static double gelu_slope(double z)
     return 0.5 * (1 + th) + 0.5 * z * (1 - th * th) * sqrt_2_over_pi * (1 + 3 * cubic * z * z);
 }
 
+/* The standard normal distribution of z, so that gelu itself is z times it, and gelu' adds z times its density. */
+static double normal_cdf(double z)
+{
+    return 0.5 * (1 + vt_erf(sqrt_half * z));
+}
+
+static double activation(vt_act act, double z)
+{
+    switch (act) {
+    case VT_ACT_NONE:
+        break;
+    case VT_ACT_GELU_TANH:
+        return gelu(z);
+    case VT_ACT_GELU_ERF:
+        return z * normal_cdf(z);
+    case VT_ACT_TANH:
+        return vt_tanh(z);
+    }
+    return z;
+}
+
+static double activation_slope(vt_act act, double z)
+{
+    switch (act) {
+    case VT_ACT_NONE:
+        break;
+    case VT_ACT_GELU_TANH:
+        return gelu_slope(z);
+    case VT_ACT_GELU_ERF:
+        return normal_cdf(z) + z * one_over_sqrt_2_pi * vt_exp(-0.5 * z * z);
+    case VT_ACT_TANH:
+        return 1 - vt_tanh(z) * vt_tanh(z);
+    }
+    return 1;
+}
+
+/* A weight as a product of that type takes it. */
+static double weight(const float *w, vt_real type, int64_t i)
+{
+    return type == VT_BF16 ? (double)vt_bf16_to_f32(vt_bf16_from_f32(w[i])) : (double)w[i];
+}
+
 void vt_ref_linear_fwd(const vt_exec *ex, const vt_linear_fwd_args *a)
 {
     (void)ex;
@@ -26,15 +70,15 @@ void vt_ref_linear_fwd(const vt_exec *ex, const vt_linear_fwd_args *a)
         for (int64_t o = 0; o < a->out; o++) {
             double z = 0;
             for (int64_t i = 0; i < a->in; i++)
-                z += (double)a->x[r * a->in + i] * a->w[o * a->in + i];
+                z += vt_ref_at(a->x, a->type, r * a->in + i) * weight(a->w, a->type, o * a->in + i);
             if (a->bias)
                 z += a->bias[o];
             if (a->pre)
-                a->pre[r * a->out + o] = (float)z;
-            double y = a->act == VT_ACT_GELU_TANH ? gelu(z) : z;
+                vt_ref_put(a->pre, a->type, r * a->out + o, z);
+            double y = activation(a->act, z);
             if (a->residual)
                 y += a->residual[r % a->residual_rows * a->out + o];
-            a->y[r * a->out + o] = (float)y;
+            vt_ref_put(a->y, a->residual ? VT_F32 : a->type, r * a->out + o, y);
         }
 }
 
@@ -45,10 +89,10 @@ void vt_ref_linear_dx(const vt_exec *ex, const vt_linear_dx_args *a)
         for (int64_t i = 0; i < a->in; i++) {
             double sum = 0;
             for (int64_t o = 0; o < a->out; o++)
-                sum += (double)a->dy[r * a->out + o] * a->w[o * a->in + i];
+                sum += vt_ref_at(a->dy, a->type, r * a->out + o) * weight(a->w, a->type, o * a->in + i);
             if (a->pre)
-                sum *= gelu_slope(a->pre[r * a->in + i]);
-            a->dx[r * a->in + i] = (float)sum;
+                sum *= activation_slope(a->act, vt_ref_at(a->pre, a->type, r * a->in + i));
+            vt_ref_put(a->dx, a->type, r * a->in + i, sum);
         }
 }
 
@@ -64,7 +108,7 @@ static double dw_term(const void *context, int64_t b)
     const vt_linear_dw_args *a = e->a;
     double sum = 0;
     for (int64_t r = b * a->tokens; r < (b + 1) * a->tokens; r++)
-        sum += (double)a->dy[r * a->out + e->o] * a->x[r * a->in + e->i];
+        sum += vt_ref_at(a->dy, a->type, r * a->out + e->o) * vt_ref_at(a->x, a->type, r * a->in + e->i);
     return sum;
 }
 
@@ -74,8 +118,13 @@ static double dbias_term(const void *context, int64_t b)
     const vt_linear_dw_args *a = e->a;
     double sum = 0;
     for (int64_t r = b * a->tokens; r < (b + 1) * a->tokens; r++)
-        sum += a->dy[r * a->out + e->o];
+        sum += vt_ref_at(a->dy, a->type, r * a->out + e->o);
     return sum;
+}
+
+static void put_sum(void *to, vt_real type, int64_t i, double sum, int accumulate)
+{
+    vt_ref_put(to, type, i, accumulate ? vt_ref_at(to, type, i) + sum : sum);
 }
 
 void vt_ref_linear_dw(const vt_exec *ex, const vt_linear_dw_args *a)
@@ -85,13 +134,12 @@ void vt_ref_linear_dw(const vt_exec *ex, const vt_linear_dw_args *a)
         for (int64_t i = 0; i < a->in; i++) {
             const dw_element e = {a, o, i};
             const double sum = vt_ref_sum_over_samples(a->samples, a->slices, dw_term, &e);
-            float *dw = &a->dw[o * a->in + i];
-            *dw = vt_ref_stored(*dw, sum, a->accumulate);
+            put_sum(a->dw, a->grad_type, o * a->in + i, sum, a->accumulate);
         }
         if (a->dbias) {
             const dw_element e = {a, o, 0};
             const double sum = vt_ref_sum_over_samples(a->samples, a->slices, dbias_term, &e);
-            a->dbias[o] = vt_ref_stored(a->dbias[o], sum, a->accumulate);
+            put_sum(a->dbias, a->grad_type, o, sum, a->accumulate);
         }
     }
 }
