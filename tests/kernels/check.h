@@ -74,6 +74,10 @@ extern const check_op check_products[], check_attention[], check_rows[];
 float *check_in(check_case *c, const char *name, int64_t count, double mean, double std);
 float *check_out(check_case *c, const char *name, int64_t count);
 float *check_inout(check_case *c, const char *name, int64_t count, double mean, double std);
+/* The same for a tensor of the call's type: what is drawn is rounded to it. */
+void *check_in_real(check_case *c, const char *name, vt_real type, int64_t count, double mean, double std);
+void *check_out_real(check_case *c, const char *name, vt_real type, int64_t count);
+void *check_inout_real(check_case *c, const char *name, vt_real type, int64_t count, double mean, double std);
 /* A buffer of another type, zeroed. */
 void *check_typed(check_case *c, const char *name, check_type type, int64_t count, bool output);
 /* Takes what make wrote over a buffer's data as its contents before each run. */
@@ -90,6 +94,10 @@ double *check_bound(check_case *c, const char *name);
  * even when a single term, a bias, carries the sum), and a few for products, scaling and the last rounding. */
 #define CHECK_U 0x1p-24
 double check_sum_error(int64_t n);
+
+/* The bound of a stored result whose value, before it is rounded to the type, lies within `error` of `value`: that
+ * error for float32; for bf16 what lies between the values that it may be rounded to, nothing where there is one. */
+double check_rounded(vt_real type, double value, double error);
 
 /* A copy with all signs removed, to be freed: magnitudes are ref's sums over these. */
 float *check_abs(const float *x, int64_t count);

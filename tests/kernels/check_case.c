@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "check.h"
 #include "kernels/bf16.h"
+#include "kernels/ref/ref.h"
 
 #define SLOT_BYTES  ((size_t)128 << 20) /* of address space; pages are taken when touched */
 #define GUARD_BYTES 64
@@ -101,6 +102,37 @@ float *check_inout(check_case *c, const char *name, int64_t count, double mean, 
     return x;
 }
 
+static void *drawn_real(check_case *c, const char *name, vt_real type, int64_t count, double mean, double std,
+                        bool output)
+{
+    void *x = check_typed(c, name, type == VT_BF16 ? CHECK_BF16 : CHECK_F32, count, output);
+    float *drawn = vt_xmalloc((size_t)count * sizeof *drawn);
+    fill_normal(c, drawn, count, mean, std);
+    for (int64_t i = 0; i < count; i++)
+        vt_ref_put(x, type, i, (double)drawn[i]);
+    free(drawn);
+    check_keep(c, name);
+    return x;
+}
+
+void *check_in_real(check_case *c, const char *name, vt_real type, int64_t count, double mean, double std)
+{
+    return drawn_real(c, name, type, count, mean, std, false);
+}
+
+void *check_inout_real(check_case *c, const char *name, vt_real type, int64_t count, double mean, double std)
+{
+    return drawn_real(c, name, type, count, mean, std, true);
+}
+
+void *check_out_real(check_case *c, const char *name, vt_real type, int64_t count)
+{
+    void *x = check_typed(c, name, type == VT_BF16 ? CHECK_BF16 : CHECK_F32, count, true);
+    memset(x, POISON, check_buffer_bytes(&c->buffers[c->n_buffers - 1]));
+    check_keep(c, name);
+    return x;
+}
+
 int check_choose(check_case *c, const char *name, int n)
 {
     const int choice = c->bench ? 0 : (int)vt_rng_below(&c->rng, (uint32_t)n);
@@ -139,6 +171,16 @@ double *check_bound(check_case *c, const char *name)
 double check_sum_error(int64_t n)
 {
     return (4 + 2 * sqrt((double)n)) * CHECK_U;
+}
+
+double check_rounded(vt_real type, double value, double error)
+{
+    if (type == VT_F32)
+        return error;
+    const double rounded = (double)vt_bf16_to_f32(vt_bf16_from_f32((float)value));
+    const double up = (double)vt_bf16_to_f32(vt_bf16_from_f32((float)(value + error)));
+    const double down = (double)vt_bf16_to_f32(vt_bf16_from_f32((float)(value - error)));
+    return fmax(up - rounded, rounded - down);
 }
 
 float *check_abs(const float *x, int64_t count)
@@ -306,6 +348,17 @@ bool check_case_compare(const check_case *c, double *worst, char *message, size_
     return true;
 }
 
+/* Moves a bf16 by off, or to its neighbour where that is less; false where that would be hard to see. */
+static bool break_bf16(uint16_t *x, double off)
+{
+    const double old = (double)vt_bf16_to_f32(*x);
+    const uint16_t moved = vt_bf16_from_f32((float)(old + off));
+    if (fabs(old) < 0x1p-100 && off < 0x1p-100)
+        return false;
+    *x = moved == *x ? (uint16_t)(moved + 1) : moved;
+    return true;
+}
+
 bool check_case_break(check_case *c)
 {
     for (int k = 0; k < c->n_buffers; k++) {
@@ -318,7 +371,7 @@ bool check_case_break(check_case *c)
                 ((float *)(void *)b->data)[i] += (float)off;
             else if (b->type == CHECK_F64)
                 ((double *)(void *)b->data)[i] += off;
-            else
+            else if (b->type != CHECK_BF16 || !break_bf16(&((uint16_t *)(void *)b->data)[i], off))
                 continue;
             return true;
         }
