@@ -75,21 +75,6 @@ static char *with_split(const char *data, const char *split)
     return vt_xasprintf("%s%csplit=%s", data, strchr(data, '?') ? '&' : '?', split);
 }
 
-static vt_status check_same_classes(const vt_source *pool, const vt_source *test, vt_err *err)
-{
-    const int64_t n = vt_source_classes(pool), m = vt_source_classes(test);
-    if (n != m)
-        return vt_fail(err, VT_EINVAL, "%s has %lld classes and %s %lld; they must be the same", vt_source_spec(pool),
-                       (long long)n, vt_source_spec(test), (long long)m);
-    for (int64_t i = 0; i < n; i++)
-        if (strcmp(vt_source_class_name(pool, i), vt_source_class_name(test, i)) != 0)
-            return vt_fail(err, VT_EINVAL,
-                           "class %lld is '%s' in %s and '%s' in %s; they must be the same, in one order", (long long)i,
-                           vt_source_class_name(pool, i), vt_source_spec(pool), vt_source_class_name(test, i),
-                           vt_source_spec(test));
-    return VT_OK;
-}
-
 /* Of the mean over draws, for the luck of the test images; the luck of the draws is the deviation. */
 static vt_estimate test_interval(const vt_fewshot_result *r, int shot)
 {
@@ -139,7 +124,7 @@ static vt_status measure(vt_cli *cli, const fewshot_options *o, vt_loaded *l, co
                          const vt_source *test, vt_err *err)
 {
     vt_fewshot_result r;
-    VT_TRY(check_same_classes(pool, test, err));
+    VT_TRY(vt_fewshot_check_classes(pool, test, err));
     vt_term_counter counter = vt_term_counting(cli->term, "features");
     vt_eval_pass train_pass = vt_loaded_pass(l, pool), test_pass = vt_loaded_pass(l, test);
     train_pass.progress = test_pass.progress = vt_term_count;

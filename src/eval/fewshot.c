@@ -104,6 +104,21 @@ static int compare_i64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+vt_status vt_fewshot_check_classes(const vt_source *pool, const vt_source *test, vt_err *err)
+{
+    const int64_t n = vt_source_classes(pool), m = vt_source_classes(test);
+    if (n != m)
+        return vt_fail(err, VT_EINVAL, "%s has %lld classes and %s %lld; they must be the same", vt_source_spec(pool),
+                       (long long)n, vt_source_spec(test), (long long)m);
+    for (int64_t i = 0; i < n; i++)
+        if (strcmp(vt_source_class_name(pool, i), vt_source_class_name(test, i)) != 0)
+            return vt_fail(err, VT_EINVAL,
+                           "class %lld is '%s' in %s and '%s' in %s; they must be the same, in one order", (long long)i,
+                           vt_source_class_name(pool, i), vt_source_spec(pool), vt_source_class_name(test, i),
+                           vt_source_spec(test));
+    return VT_OK;
+}
+
 /* Draws for every seed, and lists the union in the order of the source. */
 static void draw_all(workspace *w, const vt_source *pool, int n_seeds, int64_t *fewest)
 {

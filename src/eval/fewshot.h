@@ -31,6 +31,9 @@ typedef struct {
 vt_status vt_fewshot(const vt_eval_pass *train, const vt_eval_pass *test, const vt_fewshot_options *o,
                      vt_fewshot_result *r, vt_err *err) VT_MUST_USE;
 
+/* Both must have the same classes in one order; VT_EINVAL shows the first difference. */
+vt_status vt_fewshot_check_classes(const vt_source *pool, const vt_source *test, vt_err *err) VT_MUST_USE;
+
 /* Host bytes that vt_fewshot takes at most beside what its passes take, for the plan. Options as vt_fewshot asks. */
 size_t vt_fewshot_bytes(const vt_fewshot_options *o, int64_t width, int64_t classes, int64_t pool_count,
                         int64_t test_count, int threads);

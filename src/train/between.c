@@ -28,14 +28,14 @@ double vt_trainer_seconds_since(int64_t ns)
     return (double)(vt_now_ns() - ns) * 1e-9;
 }
 
-static void report(vt_trainer *tr, const char *phase)
+void vt_trainer_report(vt_trainer *tr, const char *phase)
 {
     tr->progress.phase = phase;
     if (tr->observer && tr->observer->progress)
         tr->observer->progress(tr->observer->context, &tr->progress);
 }
 
-static double elapsed(const vt_trainer *tr)
+double vt_trainer_elapsed(const vt_trainer *tr)
 {
     return tr->elapsed_before + vt_trainer_seconds_since(tr->start_ns);
 }
@@ -70,7 +70,7 @@ static void log_step_metrics(vt_trainer *tr)
                                            (double)p->images / (double)vt_source_count(tr->source), "loss",
                                            vt_json_number(p->loss), "accuracy", p->accuracy, "lr", p->lr, "grad_norm",
                                            vt_json_number(p->grad_norm), "images_per_s", p->images_per_second,
-                                           "data_wait", p->data_wait, "elapsed", elapsed(tr)));
+                                           "data_wait", p->data_wait, "elapsed", vt_trainer_elapsed(tr)));
 }
 
 vt_status vt_trainer_save(vt_trainer *tr, vt_err *err)
@@ -78,13 +78,13 @@ vt_status vt_trainer_save(vt_trainer *tr, vt_err *err)
     if (tr->saved_step == tr->state.step)
         return VT_OK;
     char *dir = NULL;
-    report(tr, "save");
+    vt_trainer_report(tr, "save");
     VT_TRY(vt_checkpoint_save(tr->run.dir, &tr->engine, &tr->info, &tr->state, tr->recipe->train.keep, &dir, err));
     tr->saved_step = tr->state.step;
     free(tr->result->checkpoint);
     tr->result->checkpoint = dir;
     vt_run_log_metrics(&tr->run, json_pack("{s:I, s:s, s:f}", "step", (json_int_t)tr->state.step, "checkpoint",
-                                           vt_path_base(tr->result->checkpoint), "elapsed", elapsed(tr)));
+                                           vt_path_base(tr->result->checkpoint), "elapsed", vt_trainer_elapsed(tr)));
     return VT_OK;
 }
 
@@ -97,49 +97,13 @@ vt_status vt_trainer_stop(vt_trainer *tr, vt_err *err)
                    (long long)tr->state.step, (long long)tr->t.schedule.steps, tr->result->checkpoint);
 }
 
-vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
-{
-    int64_t started = vt_now_ns();
-    vt_eval_pass pass = {.model = &tr->engine.model,
-                         .backend = &tr->engine.backend,
-                         .source = tr->eval_source,
-                         .preprocess = &tr->t.eval_preprocess,
-                         .pixels = tr->t.pixels,
-                         .workers = tr->t.workers,
-                         .slices = tr->t.slices,
-                         .label_map = tr->eval_labels,
-                         .memory = &tr->engine.arenas[VT_ARENA_EVAL],
-                         .stop = tr->observer ? tr->observer->stop : NULL};
-    report(tr, "eval");
-    vt_classification c = {0};
-    vt_status status = vt_classify(&pass, &c, err);
-    if (status != VT_OK) {
-        vt_classification_release(&c);
-        return status == VT_ESTOPPED ? vt_trainer_stop(tr, err) : status;
-    }
-    vt_classification_release(&tr->result->final_eval);
-    tr->result->final_eval = c;
-    tr->result->evaluated = tr->progress.has_eval = true;
-    tr->progress.eval_top1 = vt_accuracy(c.right1, c.count);
-    tr->eval_seconds = vt_trainer_seconds_since(started);
-    if (tr->state.step == tr->result->resumed_from)
-        return VT_OK; /* a finished run, asked again: metrics.jsonl has this line */
-    vt_estimate top5 = vt_accuracy(c.right5, c.count);
-    vt_run_log_metrics(&tr->run,
-                       json_pack("{s:I, s:I, s:f, s:[f,f], s:f, s:o, s:f}", "step", (json_int_t)tr->state.step,
-                                 "images", (json_int_t)tr->progress.images, "eval_top1", tr->progress.eval_top1.value,
-                                 "eval_top1_interval", tr->progress.eval_top1.low, tr->progress.eval_top1.high,
-                                 "eval_top5", top5.value, "eval_loss", vt_json_number(c.loss), "elapsed", elapsed(tr)));
-    return VT_OK;
-}
-
 /* How long the last evaluation will take: as long as the one before, or as a forward pass over its images at the speed
  * of training steps, of which it is a third. */
 static double final_eval_seconds(const vt_trainer *tr)
 {
     if (!tr->eval_source || tr->eval_seconds > 0)
         return tr->eval_seconds;
-    int64_t trained = tr->state.step - (tr->result->resumed_from > 0 ? tr->result->resumed_from : 0);
+    int64_t trained = tr->state.step - tr->first_step;
     return tr->step_seconds / (double)(trained * tr->t.batch) / 3 * (double)vt_source_count(tr->eval_source);
 }
 
@@ -150,11 +114,11 @@ static void heed_time(vt_trainer *tr)
 {
     vt_schedule *s = &tr->t.schedule;
     double limit = tr->recipe->train.max_minutes * 60, spent = vt_trainer_seconds_since(tr->start_ns);
-    int64_t done = tr->state.step - (tr->result->resumed_from > 0 ? tr->result->resumed_from : 0);
+    int64_t done = tr->state.step - tr->first_step;
     if (limit <= 0 || done < MIN_TIMED_STEPS || tr->state.step + s->cooldown >= s->steps)
         return;
     /* Wall time, so that saves and evaluations on the way count as often as they came. */
-    double left = (limit - elapsed(tr) - final_eval_seconds(tr)) * (1 - TIME_RESERVE);
+    double left = (limit - vt_trainer_elapsed(tr) - final_eval_seconds(tr)) * (1 - TIME_RESERVE);
     double steps_in_time = left > 0 ? left * (double)done / spent : 0;
     if (steps_in_time >= (double)(s->steps - tr->state.step))
         return;
@@ -177,19 +141,22 @@ vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, bool watch, vt_er
 {
     bool last = tr->state.step == tr->t.schedule.steps;
     measure_window(tr);
-    report(tr, "train");
+    vt_trainer_report(tr, "train");
     if (log_step)
         log_step_metrics(tr);
     if (watch)
         vt_trainer_log_watch(tr);
     heed_time(tr);
     bool save_now = vt_trainer_due(tr->state.step, tr->t.save_every) && !last,
-         eval_now = tr->eval_source && vt_trainer_due(tr->state.step, tr->t.eval_every) && !last;
+         eval_now = tr->eval_source && vt_trainer_due(tr->state.step, tr->t.eval_every) && !last,
+         shots_now = tr->shots_pool && vt_trainer_due(tr->state.step, tr->t.fewshot_every) && !last;
     if (eval_now)
         VT_TRY(vt_trainer_evaluate(tr, err));
+    if (shots_now)
+        VT_TRY(vt_trainer_fewshot(tr, err));
     if (save_now)
         VT_TRY(vt_trainer_save(tr, err));
-    if (save_now || eval_now)
+    if (save_now || eval_now || shots_now)
         vt_trainer_open_window(tr); /* their time is not that of steps */
     return VT_OK;
 }

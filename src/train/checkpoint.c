@@ -3,7 +3,11 @@
  * A checkpoint is written into a folder with a temporary name, every file synced, then renamed: whoever sees
  * checkpoints/step-00001200 sees all of it. manifest.json holds the hash of every other file, so that a broken
  * checkpoint is recognised and the one before it is taken. Nothing in a checkpoint tells time, machine or number of
- * threads. */
+ * threads.
+ *
+ * Where parameters are averaged (optimizer.average), the averages are the model: model.safetensors holds them, so that
+ * whoever loads it, timm included, has them; the values that training goes on with are NAME.value in
+ * optimizer.safetensors. Parameters and averages change places (vt_average_swap) while files are written or read. */
 #include "train/checkpoint.h"
 
 #include <stdio.h>
@@ -26,6 +30,8 @@
 #define MANIFEST_FILE  "manifest.json"
 #define STEP_PREFIX    "step-"
 #define TMP_PREFIX     ".tmp-"
+#define AVERAGE_SUFFIX ".average" /* of optimizer state, in memory */
+#define VALUE_SUFFIX   ".value"   /* what lies in its place in the file */
 
 /* --- the tensors of an engine as a file sees them -------------------------------------------------------------------
  */
@@ -48,12 +54,17 @@ static vt_stored_tensor *model_tensors(const vt_engine *e)
     return list;
 }
 
+/* The optimizer's state while parameters and averages have changed places. */
 static vt_stored_tensor *optimizer_tensors(const vt_engine *e)
 {
     vt_stored_tensor *list = vt_xcalloc((size_t)e->optimizer.n_state, sizeof *list);
     for (int i = 0; i < e->optimizer.n_state; i++) {
         const vt_state_tensor *t = &e->optimizer.state[i];
-        store(&list[i], t->name, t->is_bf16 ? VT_DTYPE_BF16 : VT_DTYPE_F32, t->n_dims, t->dims, t->count, t->data);
+        char name[sizeof t->name];
+        (void)snprintf(name, sizeof name, "%s", t->name);
+        if (vt_has_suffix(name, AVERAGE_SUFFIX))
+            (void)snprintf(name + strlen(name) - strlen(AVERAGE_SUFFIX), sizeof VALUE_SUFFIX, VALUE_SUFFIX);
+        store(&list[i], name, t->type == VT_BF16 ? VT_DTYPE_BF16 : VT_DTYPE_F32, t->n_dims, t->dims, t->count, t->data);
     }
     return list;
 }
@@ -248,12 +259,14 @@ static vt_status load_state_file(const char *path, vt_train_state *state, vt_err
 vt_status vt_checkpoint_load_state(const char *dir, vt_engine *e, vt_train_state *state, vt_err *err)
 {
     char *state_path = vt_path_join(dir, STATE_FILE), *optimizer_path = vt_path_join(dir, OPTIMIZER_FILE);
+    vt_average_swap(&e->optimizer);
     vt_stored_tensor *tensors = optimizer_tensors(e);
     vt_status status = load_state_file(state_path, state, err);
     if (status == VT_OK)
         status = vt_checkpoint_load_model(dir, e, err);
     if (status == VT_OK)
         status = vt_safetensors_load(optimizer_path, &e->device, tensors, e->optimizer.n_state, err);
+    vt_average_swap(&e->optimizer);
     free(tensors);
     free(optimizer_path);
     free(state_path);
@@ -380,8 +393,11 @@ vt_status vt_checkpoint_save(const char *run, vt_engine *e, const vt_checkpoint_
     vt_status status = vt_is_dir(tmp) ? vt_remove_tree(tmp, err) : VT_OK;
     if (status == VT_OK)
         status = vt_make_dirs(tmp, err);
-    if (status == VT_OK)
+    if (status == VT_OK) {
+        vt_average_swap(&e->optimizer);
         status = write_files(tmp, e, info, state, files, err);
+        vt_average_swap(&e->optimizer);
+    }
     if (status == VT_OK)
         status = publish(tmp, path, checkpoints, err);
     if (status == VT_OK)

@@ -18,7 +18,7 @@ static vt_status open_data(vt_trainer *tr, vt_err *err)
     if (tr->recipe->data.eval[0] != '\0')
         VT_TRY(vt_source_open(&tr->eval_source, tr->recipe->data.eval, err) == VT_OK ? VT_OK
                                                                                      : vt_prefix(err, "data.eval"));
-    return VT_OK;
+    return vt_trainer_open_fewshot(tr, err);
 }
 
 /* Takes over the settings of a run that was started before. */
@@ -92,7 +92,7 @@ static void describe(vt_trainer *tr)
     vt_source_fingerprint(tr->source, tr->state.data_hash);
     tr->state.schedule_steps = tr->t.schedule.steps;
     tr->state.cooldown_steps = tr->t.schedule.cooldown;
-    (void)snprintf(tr->state.instruction_set, sizeof tr->state.instruction_set, "%s", tr->isa->name);
+    (void)snprintf(tr->state.instruction_set, sizeof tr->state.instruction_set, "%s", tr->isa->bytes);
 }
 
 static vt_status match_eval_classes(vt_trainer *tr, vt_err *err)
@@ -109,13 +109,43 @@ static vt_status match_eval_classes(vt_trainer *tr, vt_err *err)
     return VT_OK;
 }
 
-/* Initial values, or the newest checkpoint that holds. */
+/* Begins with the state of another training (from): its parameters, moments and step; the schedule is this recipe's. */
+static vt_status branch(vt_trainer *tr, vt_err *err)
+{
+    vt_train_state stored;
+    char *dir = NULL;
+    vt_status status = vt_checkpoint_find(tr->recipe->from, &dir, err);
+    if (status == VT_OK)
+        status = vt_checkpoint_load_state(dir, &tr->engine, &stored, err);
+    if (status == VT_OK && stored.step >= tr->t.schedule.steps)
+        status = vt_fail(err, VT_EINVAL, "%s stands at step %lld; schedule.length (%lld steps) must lie beyond it", dir,
+                         (long long)stored.step, (long long)tr->t.schedule.steps);
+    if (status != VT_OK) {
+        free(dir);
+        return vt_prefix(err, "from");
+    }
+    if (strcmp(stored.data_hash, tr->state.data_hash) != 0)
+        vt_log(VT_LOG_WARN, "data.train is not what %s was trained on; its order goes on at image %lld", dir,
+               (long long)(stored.step * tr->t.batch));
+    if (strcmp(stored.instruction_set, tr->state.instruction_set) != 0)
+        vt_log(VT_LOG_WARN, "%s was computed with the %s kernels, and goes on with %s", dir, stored.instruction_set,
+               tr->state.instruction_set);
+    tr->state.step = stored.step;
+    vt_log(VT_LOG_INFO, "starting from %s (step %lld); the run ends at step %lld", dir, (long long)stored.step,
+           (long long)tr->t.schedule.steps);
+    free(dir);
+    return VT_OK;
+}
+
+/* Initial values, the state of another training, or the newest checkpoint that holds. */
 static vt_status restore(vt_trainer *tr, vt_err *err)
 {
     vt_train_state stored;
     char *dir = NULL;
     tr->result->resumed_from = tr->saved_step = -1;
     VT_TRY(vt_checkpoint_newest(tr->run.dir, &dir, err));
+    if (!dir && tr->recipe->from[0] != '\0')
+        return branch(tr, err);
     if (!dir) {
         vt_model_init_values(&tr->engine.model, &tr->engine.device, tr->t.seed);
         return VT_OK;
@@ -130,12 +160,12 @@ static vt_status restore(vt_trainer *tr, vt_err *err)
         status = vt_fail(err, VT_EINVAL,
                          "%s was written with other settings than this run's recipe.yaml tells; start a new run", dir);
     if (status == VT_OK) {
-        if (strcmp(stored.instruction_set, tr->isa->name) != 0)
+        if (strcmp(stored.instruction_set, tr->isa->bytes) != 0)
             vt_log(VT_LOG_WARN,
                    "the run was computed with the %s kernels so far and goes on with %s: its bytes will not be those "
                    "of a run without this change",
-                   stored.instruction_set, tr->isa->name);
-        (void)snprintf(stored.instruction_set, sizeof stored.instruction_set, "%s", tr->isa->name);
+                   stored.instruction_set, tr->isa->bytes);
+        (void)snprintf(stored.instruction_set, sizeof stored.instruction_set, "%s", tr->isa->bytes);
         tr->state = stored;
         tr->t.schedule.steps = stored.schedule_steps;
         tr->t.schedule.cooldown = stored.cooldown_steps;
@@ -210,6 +240,8 @@ void vt_trainer_close(vt_trainer *tr)
     vt_engine_close(&tr->engine);
     vt_source_close(tr->source);
     vt_source_close(tr->eval_source);
+    vt_source_close(tr->shots_pool);
+    vt_source_close(tr->shots_test);
     free(tr->eval_labels);
     vt_checkpoint_info_release(&tr->info);
     vt_run_close(&tr->run);

@@ -175,7 +175,7 @@ const vt_key vt_recipe_keys[] = {
      "images that it is measured on: a DATA spec; empty takes data.eval"},
     {"eval.fewshot_every", VT_KEY_AMOUNT, AT(eval.fewshot_every), "0", 0, NO_LIMIT, NULL, NULL, true,
      "how often few-shot accuracy is measured; 0 for only at the end"},
-    {"eval.fewshot_shots", VT_KEY_I64, AT(eval.fewshot_shots), "10", 1, 1000, NULL, "images a class", true,
+    {"eval.fewshot_shots", VT_KEY_I64, AT(eval.fewshot_shots), "5", 1, 1000, NULL, "images a class", true,
      "how many images of each class are fitted to"},
     {"eval.fewshot_images", VT_KEY_I64, AT(eval.fewshot_images), "1000", 1, 1 << 24, NULL, "images", true,
      "how many test images at most"},

@@ -31,16 +31,18 @@ static vt_status loop(vt_trainer *tr, vt_err *err)
 
 static vt_status train_and_evaluate(vt_trainer *tr, vt_err *err)
 {
-    int64_t first = tr->state.step;
+    tr->first_step = tr->state.step;
     tr->start_ns = vt_now_ns();
     tr->progress.step = tr->info.step = tr->state.step;
     tr->progress.images = tr->info.images = tr->state.step * tr->t.batch;
     tr->progress.steps = tr->t.schedule.steps;
     vt_status status = loop(tr, err);
     tr->result->images_per_second =
-        tr->step_seconds > 0 ? (double)((tr->state.step - first) * tr->t.batch) / tr->step_seconds : 0;
+        tr->step_seconds > 0 ? (double)((tr->state.step - tr->first_step) * tr->t.batch) / tr->step_seconds : 0;
     VT_TRY(status);
     VT_TRY(vt_trainer_save(tr, err));
+    if (tr->shots_pool)
+        VT_TRY(vt_trainer_fewshot(tr, err));
     return tr->eval_source ? vt_trainer_evaluate(tr, err) : VT_OK;
 }
 

@@ -4,6 +4,7 @@
  *   step.c     one update: micro-batches, loss, optimizer
  *   mixup.c    the share that an update mixes by
  *   watch.c    the line of norms and attention
+ *   evaluate.c accuracy on the way and at the end
  *   between.c  what happens between updates: log lines, evaluation, checkpoints, the clock
  *   train.c    the loop around them */
 #ifndef VT_TRAIN_TRAINER_H
@@ -21,12 +22,13 @@ typedef struct {
     vt_plan plan;
     const vt_isa *isa;
     vt_run run;
-    vt_source *source, *eval_source;
+    vt_source *source, *eval_source, *shots_pool, *shots_test; /* all but the first may be NULL */
     int32_t *eval_labels; /* class of eval_source -> class of the model */
     vt_engine engine;
     vt_loader *loader;
     vt_checkpoint_info info;
     vt_train_state state;
+    int64_t first_step; /* where this call began */
     int64_t saved_step; /* of the newest checkpoint, -1 before the first */
 
     const vt_train_observer *observer;
@@ -59,6 +61,16 @@ vt_status vt_trainer_save(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 /* Saves and returns VT_ESTOPPED. */
 vt_status vt_trainer_stop(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+
+/* Few-shot accuracy on the way: opens its sources, tells their memory and the fit's for the plan, measures. */
+vt_status vt_trainer_open_fewshot(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+size_t vt_trainer_fewshot_bytes(const vt_trainer *tr, int64_t feature_width);
+vt_status vt_trainer_fewshot(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+
+/* Shows the observer where training stands. */
+void vt_trainer_report(vt_trainer *tr, const char *phase);
+/* Seconds of training in all calls of this run. */
+double vt_trainer_elapsed(const vt_trainer *tr);
 
 /* Seconds since a time of vt_now_ns. */
 double vt_trainer_seconds_since(int64_t ns);
