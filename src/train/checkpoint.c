@@ -53,7 +53,7 @@ static vt_stored_tensor *optimizer_tensors(const vt_engine *e)
     vt_stored_tensor *list = vt_xcalloc((size_t)e->optimizer.n_state, sizeof *list);
     for (int i = 0; i < e->optimizer.n_state; i++) {
         const vt_state_tensor *t = &e->optimizer.state[i];
-        store(&list[i], t->name, t->is_bf16 ? VT_DTYPE_BF16 : VT_DTYPE_F32, t->n_dims, t->dims, t->count, t->data);
+        store(&list[i], t->name, t->type == VT_BF16 ? VT_DTYPE_BF16 : VT_DTYPE_F32, t->n_dims, t->dims, t->count, t->data);
     }
     return list;
 }
