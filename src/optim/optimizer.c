@@ -15,7 +15,7 @@
 
 enum { MAX_STATE_PER_PARAM = 4 }; /* adafactor's three and an average */
 
-const char *const vt_moment_names[] = {"auto", "bf16", "float32", NULL};
+const char *const vt_moment_names[] = {"auto", "bf16", "f32", NULL};
 
 static vt_status check_between(const char *key, double value, double min, double max, vt_err *err)
 {
@@ -36,8 +36,8 @@ static vt_status check_config(const vt_optimizer_config *c, vt_err *err)
     if (kind->uses_eps)
         VT_TRY(check_between("eps", c->eps, 1e-30, 1.0, err));
     if (c->moment != VT_MOMENT_AUTO && !kind->may_choose && (c->moment == VT_MOMENT_BF16) != (kind->moment == VT_BF16))
-        return vt_fail(err, VT_EINVAL, "optimizer.moment is %s, but %s keeps its first moment in %s; leave it at auto",
-                       vt_moment_names[c->moment], kind->name, kind->moment == VT_BF16 ? "bf16" : "float32");
+        return vt_fail(err, VT_EINVAL, "optimizer.moments is %s, but %s keeps its first moment in %s; leave it at auto",
+                       vt_moment_names[c->moment], kind->name, kind->moment == VT_BF16 ? "bf16" : "f32");
     if (c->average == VT_AVERAGE_EMA)
         VT_TRY(check_between("average_decay", c->average_decay, 0.0, 0.9999999, err));
     if (c->average_start < 0)

@@ -14,7 +14,7 @@
 
 /* How the first moment is stored: as the kind says, or (sgd) as asked for. */
 typedef enum { VT_MOMENT_AUTO, VT_MOMENT_BF16, VT_MOMENT_F32 } vt_moment;
-extern const char *const vt_moment_names[]; /* "auto", "bf16", "float32", NULL */
+extern const char *const vt_moment_names[]; /* "auto", "bf16", "f32", NULL */
 
 /* Averages of the parameters over steps, for evaluation and for use. Both hold the values after each update:
  *   ema:    average = kept * average + (1 - kept) * value,   kept = min(decay, (1+t)/(10+t)), so that the first

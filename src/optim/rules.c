@@ -49,7 +49,7 @@ static vt_status fail_at(const cursor *c, const char *fmt, ...)
     va_start(arguments, fmt);
     (void)vsnprintf(text, sizeof text, fmt, arguments);
     va_end(arguments);
-    return vt_fail(c->err, VT_EINVAL, "optimizer.rules, column %zu: %s", c->column, text);
+    return vt_fail(c->err, VT_EINVAL, "column %zu: %s", c->column, text);
 }
 
 static void skip(cursor *c, size_t n)
@@ -335,6 +335,6 @@ vt_status vt_rules_apply(const char *text, vt_tensor *params, int n_params, vt_e
     for (int i = 0; i < n_params; i++)
         frozen += params[i].frozen;
     if (status == VT_OK && n_params > 0 && frozen == n_params)
-        return vt_fail(err, VT_EINVAL, "optimizer.rules freeze every parameter; nothing is left to train");
+        return vt_fail(err, VT_EINVAL, "the rules freeze every parameter; nothing is left to train");
     return status;
 }

@@ -14,7 +14,7 @@
 #include "kernels/tensor.h"
 
 /* Sets lr_factor, decay and frozen of every tensor: 1, -1 and unchanged where no rule speaks (a tensor that the model
- * itself froze stays frozen). An empty text has no rules. VT_EINVAL names the column of what cannot be read, a rule
+ * itself froze stays frozen). An empty text has no rules. VT_EINVAL tells the column of what cannot be read, a rule
  * that matches no tensor, and rules that leave nothing to train. Call it before gradients and optimizer are placed. */
 vt_status vt_rules_apply(const char *text, vt_tensor *params, int n_params, vt_err *err) VT_MUST_USE;
 

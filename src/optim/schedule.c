@@ -83,7 +83,7 @@ vt_status vt_schedule_check(const vt_schedule *s, vt_err *err)
     if (s->kind < 0 || (size_t)s->kind >= VT_COUNT_OF(vt_schedule_kinds))
         return vt_fail(err, VT_EINVAL, "schedule.name: there is no schedule %d", s->kind);
     if (s->cooldown_kind < 0 || (size_t)s->cooldown_kind >= VT_COUNT_OF(vt_cooldown_kinds))
-        return vt_fail(err, VT_EINVAL, "schedule.cooldown_kind: there is no cooldown %d", s->cooldown_kind);
+        return vt_fail(err, VT_EINVAL, "schedule.cooldown_shape: there is no cooldown %d", s->cooldown_kind);
     if (s->steps < 1)
         return vt_fail(err, VT_EINVAL, "schedule.length is %lld steps; a training has at least one step",
                        (long long)s->steps);
