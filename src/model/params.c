@@ -146,6 +146,8 @@ static void add_param(vt_model *m, const param_row *row, const char *prefix, vt_
     }
     t->part = part;
     t->decays = row->decays;
+    t->lr_factor = 1;
+    t->decay = -1;
     set_matrix(m, t, row->matrix);
     *init = (vt_init_rule){row->init, size_of(m, row->fan_in), size_of(m, row->fan_out)};
     m->param_count += t->count;

@@ -1,63 +1,57 @@
-/* The paper's modified Adafactor (spec 3.2) and the order of its step (spec 3, 3.4, 3.5):
+/* The order of a step (spec 3, 3.4, 3.5), whatever the optimizer:
  *
- *   g <- g * min(1, clip / |g|)                       |g|: over all tensors, in the order of the table
- *   u <- momentum of g / sqrt(second moment)          the adafactor operation; second moment factored for matrices
- *   value <- value - s(t) * (lr * u + lr * decay * value)    decay: 0 for what is no matrix; the head has its own
- *
- * A matrix is factored when its smaller side is at least 32; which matrices a fused tensor holds is the tensor's to say
- * (kernels/tensor.h). State is named after the parameter: .momentum (bf16), then .row_moment and .col_moment, or
- * .full_moment. */
-#include "optim/optimizer.h"
-
+ *   g <- g * min(1, clip / |g|)                          |g|: over all tensors, in the order of the table
+ *   u <- what the kind makes of g and its moments        optim/kinds.c
+ *   value <- value - s(t) * (lr * u + lr * decay * value)    lr times the tensor's factor; decay: the tensor's own, or
+ *                                                            that of its part, 0 for what is no matrix
+ *   average <- kept * average + (1 - kept) * value */
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/math.h"
 #include "base/text.h"
+#include "optim/optimizer_internal.h"
 
-enum { MIN_FACTORED_SIDE = 32, MAX_STATE_PER_PARAM = 3 };
+enum { MAX_STATE_PER_PARAM = 4 }; /* adafactor's three and an average */
 
-/* Exponent of the second moment's decay, 1 - k^-0.8. */
-static const double beta2_exponent = -0.8;
-
-/* A parameter's pieces in o->state: momentum, then full, or row and col (-1: has none). */
-struct vt_optimizer_row {
-    int momentum, row, col, full;
-    double decay; /* times lr and schedule */
-};
+const char *const vt_moment_names[] = {"auto", "bf16", "f32", NULL};
 
 static vt_status check_between(const char *key, double value, double min, double max, vt_err *err)
 {
     if (!(value >= min && value <= max))
-        return vt_fail(err, VT_EINVAL, "%s is %g; it must be between %g and %g", key, value, min, max);
+        return vt_fail(err, VT_EINVAL, "optimizer.%s is %g; it must be between %g and %g", key, value, min, max);
     return VT_OK;
 }
 
 static vt_status check_config(const vt_optimizer_config *c, vt_err *err)
 {
-    VT_TRY(check_between("optimizer.lr", c->lr, 0.0, 1e3, err));
-    VT_TRY(check_between("optimizer.decay", c->decay_body, 0.0, 1e6, err));
-    VT_TRY(check_between("optimizer.decay_head", c->decay_head, 0.0, 1e6, err));
-    VT_TRY(check_between("optimizer.beta1", c->beta1, 0.0, 1.0, err));
-    VT_TRY(check_between("optimizer.beta2_cap", c->beta2_cap, 0.0, 1.0, err));
-    VT_TRY(check_between("optimizer.clip", c->clip, 0.0, 1e30, err));
+    const vt_optimizer_kind *kind = &vt_optimizer_kinds[c->kind];
+    VT_TRY(check_between("lr", c->lr, 0.0, 1e3, err));
+    VT_TRY(check_between("decay", c->decay_body, 0.0, 1e6, err));
+    VT_TRY(check_between("decay_head", c->decay_head, 0.0, 1e6, err));
+    VT_TRY(check_between("beta1", c->beta1, 0.0, 0.9999999, err));
+    VT_TRY(check_between("beta2", c->beta2, 0.0, 0.9999999, err));
+    VT_TRY(check_between("clip", c->clip, 0.0, 1e30, err));
+    if (kind->uses_eps)
+        VT_TRY(check_between("eps", c->eps, 1e-30, 1.0, err));
+    if (c->moment != VT_MOMENT_AUTO && !kind->may_choose && (c->moment == VT_MOMENT_BF16) != (kind->moment == VT_BF16))
+        return vt_fail(err, VT_EINVAL, "optimizer.moments is %s, but %s keeps its first moment in %s; leave it at auto",
+                       vt_moment_names[c->moment], kind->name, kind->moment == VT_BF16 ? "bf16" : "f32");
+    if (c->average == VT_AVERAGE_EMA)
+        VT_TRY(check_between("average_decay", c->average_decay, 0.0, 0.9999999, err));
+    if (c->average_start < 0)
+        return vt_fail(err, VT_EINVAL, "optimizer.average_start is %lld steps; it must be at least 0",
+                       (long long)c->average_start);
     return VT_OK;
 }
 
-static int is_factored(const vt_tensor *t)
-{
-    return t->rows >= MIN_FACTORED_SIDE && t->cols >= MIN_FACTORED_SIDE;
-}
-
-static int add_state(vt_optimizer *o, const vt_tensor *t, const char *what, int is_bf16, int n_dims,
-                     const int64_t *dims)
+int vt_optimizer_add_state(vt_optimizer *o, int param, const char *what, vt_real type, int n_dims, const int64_t *dims)
 {
     vt_state_tensor *s = &o->state[o->n_state];
-    int length = snprintf(s->name, sizeof s->name, "%s.%s", t->name, what);
+    int length = snprintf(s->name, sizeof s->name, "%s.%s", o->params[param].name, what);
     assert(length > 0 && (size_t)length < sizeof s->name);
-    s->is_bf16 = is_bf16;
+    s->type = type;
     s->n_dims = n_dims;
     s->count = 1;
     for (int d = 0; d < n_dims; d++) {
@@ -67,19 +61,24 @@ static int add_state(vt_optimizer *o, const vt_tensor *t, const char *what, int 
     return o->n_state++;
 }
 
+static double decay_of(const vt_optimizer_config *c, const vt_tensor *t)
+{
+    if (t->decay >= 0.0)
+        return t->decay;
+    if (!t->decays)
+        return 0.0;
+    return t->part == VT_PART_HEAD ? c->decay_head : c->decay_body;
+}
+
 static void add_param(vt_optimizer *o, int i)
 {
     const vt_tensor *t = &o->params[i];
-    struct vt_optimizer_row *r = &o->rows[i];
-    double decay = t->part == VT_PART_HEAD ? o->config.decay_head : o->config.decay_body;
-    *r = (struct vt_optimizer_row){-1, -1, -1, -1, t->decays ? decay : 0.0};
-    r->momentum = add_state(o, t, "momentum", 1, t->n_dims, t->dims);
-    if (is_factored(t)) {
-        r->row = add_state(o, t, "row_moment", 0, 2, (int64_t[]){t->blocks, t->rows});
-        r->col = add_state(o, t, "col_moment", 0, 2, (int64_t[]){t->blocks, t->cols});
-    } else {
-        r->full = add_state(o, t, "full_moment", 0, t->n_dims, t->dims);
-    }
+    o->rows[i] = (struct vt_optimizer_row){-1, -1, -1, -1, -1, decay_of(&o->config, t)};
+    if (t->frozen)
+        return;
+    vt_optimizer_kinds[o->config.kind].add_state(o, i);
+    if (o->config.average != VT_AVERAGE_NONE)
+        o->rows[i].average = vt_optimizer_add_state(o, i, "average", VT_F32, t->n_dims, t->dims);
 }
 
 vt_status vt_optimizer_init(vt_optimizer *o, const vt_optimizer_config *c, vt_tensor *params, int n_params, vt_err *err)
@@ -92,77 +91,104 @@ vt_status vt_optimizer_init(vt_optimizer *o, const vt_optimizer_config *c, vt_te
     size_t n = (size_t)n_params;
     o->rows = vt_xcalloc(n, sizeof *o->rows);
     o->state = vt_xcalloc(n * MAX_STATE_PER_PARAM, sizeof *o->state);
-    o->host_sums = vt_xcalloc(n, sizeof *o->host_sums);
+    o->watched = vt_xcalloc(n, sizeof *o->watched);
+    o->host_sums = vt_xcalloc(3 * n, sizeof *o->host_sums);
     for (int i = 0; i < n_params; i++)
         add_param(o, i);
     return VT_OK;
+}
+
+static size_t state_bytes(const vt_state_tensor *s)
+{
+    return (size_t)s->count * (s->type == VT_BF16 ? sizeof(uint16_t) : sizeof(float));
 }
 
 void vt_optimizer_place(vt_optimizer *o, vt_arena *arena)
 {
     for (int i = 0; i < o->n_state; i++) {
         vt_state_tensor *s = &o->state[i];
-        s->data = vt_arena_take(arena, s->count, s->is_bf16 ? sizeof(uint16_t) : sizeof(float));
+        s->data = vt_arena_take(arena, s->count, s->type == VT_BF16 ? sizeof(uint16_t) : sizeof(float));
     }
-    o->square_sums = vt_arena_take(arena, o->n_params, sizeof(double));
+    o->square_sums = vt_arena_take(arena, 3 * (int64_t)o->n_params, sizeof(double));
 }
 
 void vt_optimizer_release(vt_optimizer *o)
 {
     free(o->rows);
     free(o->state);
+    free(o->watched);
     free(o->host_sums);
     *o = (vt_optimizer){0};
+}
+
+vt_state_size vt_optimizer_state_size(const vt_optimizer *o)
+{
+    vt_state_size size = {0};
+    for (int i = 0; i < o->n_params; i++) {
+        size.parameters += (size_t)o->params[i].count * sizeof(float);
+        if (o->rows[i].average >= 0)
+            size.averages += state_bytes(&o->state[o->rows[i].average]);
+    }
+    for (int i = 0; i < o->n_state; i++)
+        size.moments += state_bytes(&o->state[i]);
+    size.moments -= size.averages;
+    return size;
 }
 
 /* The gradient's norm and the clip factor; a gradient that is not finite is named in bad_param. */
 static void measure_gradients(vt_optimizer *o, const vt_backend *be, vt_step_report *report)
 {
     double total = 0.0;
-    for (int i = 0; i < o->n_params; i++)
-        vt_run(be, sum_squares, .count = o->params[i].count, .x = o->params[i].grad, .sum = &o->square_sums[i]);
+    for (int i = 0; i < o->n_params; i++) {
+        const vt_tensor *p = &o->params[i];
+        if (!p->frozen)
+            vt_run(be, sum_squares, .count = p->count, .type = p->grad_type, .x = p->grad, .sum = &o->square_sums[i]);
+    }
     vt_device_read(be->device, o->host_sums, o->square_sums, (size_t)o->n_params * sizeof *o->host_sums);
 
     *report = (vt_step_report){.clip_scale = 1.0, .bad_param = -1};
     for (int i = 0; i < o->n_params; i++) {
+        if (o->params[i].frozen)
+            continue;
         if (!isfinite(o->host_sums[i]) && report->bad_param < 0)
             report->bad_param = i;
         total += o->host_sums[i];
     }
     report->grad_norm = sqrt(total);
-    if (o->config.clip > 0.0 && report->grad_norm >= o->config.clip)
+    report->clipped = o->config.clip > 0.0 && report->grad_norm >= o->config.clip;
+    if (report->clipped)
         report->clip_scale = o->config.clip / report->grad_norm;
 }
 
-static double beta2_at(const vt_optimizer *o, int64_t t)
+/* The numbers that people watch, after the updates. */
+static void watch(vt_optimizer *o, const vt_backend *be)
 {
-    double beta2 = 1.0 - vt_pow((double)(t + 1), beta2_exponent);
-    return beta2 < o->config.beta2_cap ? beta2 : o->config.beta2_cap;
+    int n = o->n_params;
+    for (int i = 0; i < n; i++)
+        vt_run(be, sum_squares, .count = o->params[i].count, .x = o->params[i].value,
+               .sum = &o->square_sums[2 * n + i]);
+    vt_device_read(be->device, o->host_sums, o->square_sums, 3 * (size_t)n * sizeof *o->host_sums);
+    for (int i = 0; i < n; i++) {
+        bool moves = !o->params[i].frozen;
+        o->watched[i] = (vt_watched){.grad_norm = moves ? sqrt(o->host_sums[i]) : 0.0,
+                                     .change_norm = moves ? sqrt(o->host_sums[n + i]) : 0.0,
+                                     .value_norm = sqrt(o->host_sums[2 * n + i])};
+    }
 }
 
-static void *state_data(const vt_optimizer *o, int index)
+void vt_optimizer_step(vt_optimizer *o, const vt_backend *be, int64_t t, double s, bool watched, vt_step_report *report)
 {
-    return index < 0 ? NULL : o->state[index].data;
-}
-
-void vt_optimizer_step(vt_optimizer *o, const vt_backend *be, int64_t t, double s, vt_step_report *report)
-{
-    assert(t >= 0);
+    assert(t >= 0 && !o->swapped);
     measure_gradients(o, be, report);
     if (report->bad_param >= 0)
         return;
-
-    double beta2 = beta2_at(o, t), rate = s * o->config.lr;
-    for (int i = 0; i < o->n_params; i++) {
-        const vt_tensor *p = &o->params[i];
-        const struct vt_optimizer_row *r = &o->rows[i];
-        int factored = r->row >= 0;
-        vt_run(be, adafactor, .blocks = factored ? p->blocks : 1, .rows = factored ? p->rows : 1,
-               .cols = factored ? p->cols : p->count, .block_stride = factored ? p->block_stride : 0,
-               .row_stride = factored ? p->row_stride : 0, .value = p->value, .grad = p->grad,
-               .row_moment = state_data(o, r->row), .col_moment = state_data(o, r->col),
-               .full_moment = state_data(o, r->full), .momentum = state_data(o, r->momentum),
-               .grad_scale = (float)report->clip_scale, .beta1 = (float)o->config.beta1, .beta2 = (float)beta2,
-               .lr = (float)rate, .decay = (float)(rate * r->decay));
-    }
+    const struct vt_update u = {
+        .backend = be, .t = t, .rate = s * o->config.lr, .grad_scale = (float)report->clip_scale, .watch = watched};
+    for (int i = 0; i < o->n_params; i++)
+        if (!o->params[i].frozen)
+            vt_optimizer_kinds[o->config.kind].update(o, &u, i);
+    if (o->config.average != VT_AVERAGE_NONE)
+        vt_average_update(o, be, t);
+    if (watched)
+        watch(o, be);
 }

@@ -10,7 +10,10 @@ typedef struct {
     int kind;                 /* row of vt_schedule_kinds */
     int64_t steps;            /* T: the last update is t = T-1 */
     int64_t warmup, cooldown; /* steps */
-    double timescale;         /* steps, of rsqrt */
+    int cooldown_kind;        /* row of vt_cooldown_kinds */
+    double timescale, shift;  /* steps, of rsqrt; a shift continues the curve of a run with another batch size */
+    double power;             /* of polynomial */
+    double end;               /* where linear and polynomial arrive at t = T */
 } vt_schedule;
 
 typedef struct {
@@ -21,9 +24,17 @@ typedef struct {
 extern const vt_schedule_kind vt_schedule_kinds[];
 extern const char *const vt_schedule_names[]; /* for the recipe's table, NULL-terminated */
 
-/* warmup + cooldown <= steps, timescale > 0; messages name schedule.* keys. */
+typedef struct {
+    const char *name, *help;
+    double (*at)(double left); /* what the curve is multiplied by while this share of the cooldown, 1 .. 0, is left */
+} vt_cooldown_kind;
+
+extern const vt_cooldown_kind vt_cooldown_kinds[];
+extern const char *const vt_cooldown_names[];
+
+/* warmup + cooldown <= steps; what the kind uses in its range. Messages name schedule.* keys. */
 vt_status vt_schedule_check(const vt_schedule *s, vt_err *err) VT_MUST_USE;
-/* s(t) = kind(t) * min(1, t/warmup) * min(1, (T-t)/cooldown), 0 <= t <= steps; a ramp of 0 steps is 1. */
+/* s(t) = kind(t) * min(1, t/warmup) * cooldown_kind(t), 0 <= t <= steps; a ramp of 0 steps is 1. */
 double vt_schedule_at(const vt_schedule *s, int64_t t);
 
 #endif

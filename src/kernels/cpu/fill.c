@@ -16,5 +16,7 @@ size_t VT_FOR_ISA(vt_cpu_scratch_bytes)(const vt_limits *limits)
     floats = max_i64(floats, VT_FOR_ISA(vt_cpu_attention_scratch)(limits));
     floats = max_i64(floats, VT_FOR_ISA(vt_cpu_norm_scratch)(limits));
     floats = max_i64(floats, VT_FOR_ISA(vt_cpu_sums_scratch)(limits));
+    floats = max_i64(floats, VT_FOR_ISA(vt_cpu_loss_scratch)(limits));
+    floats = max_i64(floats, VT_FOR_ISA(vt_cpu_update_scratch)(limits));
     return (size_t)floats * sizeof(float);
 }

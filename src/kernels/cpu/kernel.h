@@ -29,6 +29,8 @@ int64_t VT_FOR_ISA(vt_cpu_linear_dw_scratch)(const vt_limits *limits);
 int64_t VT_FOR_ISA(vt_cpu_attention_scratch)(const vt_limits *limits);
 int64_t VT_FOR_ISA(vt_cpu_norm_scratch)(const vt_limits *limits);
 int64_t VT_FOR_ISA(vt_cpu_sums_scratch)(const vt_limits *limits);
+int64_t VT_FOR_ISA(vt_cpu_loss_scratch)(const vt_limits *limits);
+int64_t VT_FOR_ISA(vt_cpu_update_scratch)(const vt_limits *limits);
 
 VT_INLINE float *scratch_of(const vt_exec *ex, int thread)
 {
@@ -101,6 +103,16 @@ VT_INLINE void sum_rows(const float *x, int64_t ld, int64_t rows, int64_t cols, 
         }
         vf_store_n(sum + j, lanes, total);
     }
+}
+
+/* The first n lanes, zero in the others. */
+VT_INLINE vf first_lanes(vf v, int n)
+{
+    if (n == VW)
+        return v;
+    float lanes[VW] = {0};
+    vf_store_n(lanes, n, v);
+    return vf_load(lanes);
 }
 
 VT_INLINE int64_t min_i64(int64_t a, int64_t b)
