@@ -356,15 +356,20 @@ bool check_case_compare(const check_case *c, double *worst, char *message, size_
     return true;
 }
 
-/* Moves a bf16 by off, or to its neighbour where that is less; false where that would be hard to see. */
-static bool break_bf16(uint16_t *x, double off)
+/* Moves a number by off, or to its neighbour where that is less than its last place. */
+static void move_f32(float *x, double off)
 {
-    const double old = (double)vt_bf16_to_f32(*x);
-    const uint16_t moved = vt_bf16_from_f32((float)(old + off));
-    if (fabs(old) < 0x1p-100 && off < 0x1p-100)
-        return false;
-    *x = moved == *x ? (uint16_t)(moved + 1) : moved;
-    return true;
+    const float moved = (float)(*x + off);
+    uint32_t bits;
+    memcpy(&bits, &moved, sizeof bits);
+    bits += moved == *x;
+    memcpy(x, &bits, sizeof bits);
+}
+
+static void move_bf16(uint16_t *x, double off)
+{
+    const uint16_t moved = vt_bf16_from_f32((float)(vt_bf16_to_f32(*x) + off));
+    *x = (uint16_t)(moved + (moved == *x));
 }
 
 bool check_case_break(check_case *c)
@@ -376,10 +381,12 @@ bool check_case_break(check_case *c)
                 continue;
             const double off = 10 * b->bound[i] + 0x1p-120;
             if (b->type == CHECK_F32)
-                ((float *)(void *)b->data)[i] += (float)off;
+                move_f32((float *)(void *)b->data + i, off);
             else if (b->type == CHECK_F64)
                 ((double *)(void *)b->data)[i] += off;
-            else if (b->type != CHECK_BF16 || !break_bf16(&((uint16_t *)(void *)b->data)[i], off))
+            else if (b->type == CHECK_BF16)
+                move_bf16((uint16_t *)(void *)b->data + i, off);
+            else
                 continue;
             return true;
         }

@@ -31,29 +31,41 @@ CHECK_CALL(patchify)
 static void make_patchify(check_case *c)
 {
     const int64_t B = c->dims[0], height = c->dims[1], width = c->dims[2], shorter = height < width ? height : width;
+    static const float shares[] = {0, 0.3f, 1};
     if (c->dims[3] > shorter)
         c->dims[3] = shorter;
-    const int64_t P = c->dims[3], count = B * height * width * 3;
+    const int64_t P = c->dims[3], image = height * width * 3;
     vt_patchify_args *a = &c->args.patchify;
     *a = (vt_patchify_args){.samples = B, .image_height = height, .image_width = width, .patch = P};
     a->scale = 2 / 255.0f, a->offset = -1;
-    c->limits.width = 3 * P * P;
+    a->partner_share = shares[check_choose(c, "share_of", 3)];
+    a->type = check_choose_type(c, "bf16");
+    const int64_t count = (B + (a->partner_share > 0)) * image; /* mixup: an image before the first */
     uint8_t *images = check_typed(c, "images", CHECK_U8, count, false);
     for (int64_t i = 0; i < count; i++)
         images[i] = (uint8_t)vt_rng_below(&c->rng, 256);
     check_keep(c, "images");
-    a->images = images;
-    a->patches = check_out(c, "patches", B * (height / P) * (width / P) * 3 * P * P);
+    a->images = images + (count - B * image);
+    a->patches = check_out_real(c, "patches", a->type, B * (height / P) * (width / P) * 3 * P * P);
 }
 
 static void bound_patchify(check_case *c)
 {
-    const vt_patchify_args *a = &c->args.patchify;
-    const float *y = check_expected(c, "patches");
+    const int64_t P = c->args.patchify.patch, height = c->args.patchify.image_height,
+                  width = c->args.patchify.image_width;
+    const int64_t count = c->args.patchify.samples * (height / P) * (width / P) * 3 * P * P;
+    vt_patchify_args a = c->args.patchify; /* the same before rounding */
+    float *y = vt_xmalloc((size_t)count * sizeof *y);
+    a.type = VT_F32, a.patches = y;
+    vt_ref_patchify(NULL, &a);
     double *bound = check_bound(c, "patches");
-    const int64_t P = a->patch, count = a->samples * (a->image_height / P) * (a->image_width / P) * 3 * P * P;
-    for (int64_t i = 0; i < count; i++)
-        bound[i] = CHECK_U * (fabs((double)y[i] - a->offset) + 2 * fabs((double)y[i]));
+    const double roundings = a.partner_share > 0 ? 4 : 1;
+    for (int64_t i = 0; i < count; i++) {
+        const double scaled = fabs((double)y[i] - a.offset), value = fabs((double)y[i]);
+        const double offset = a.partner_share > 0 ? fabs((double)a.offset) : 0;
+        bound[i] = check_rounded(c->args.patchify.type, y[i], CHECK_U * (roundings * scaled + 2 * value + 2 * offset));
+    }
+    free(y);
 }
 
 CHECK_CALL(layernorm_fwd)
@@ -63,18 +75,17 @@ static void make_layernorm_fwd(check_case *c)
     const int64_t rows = c->dims[0], cols = c->dims[1];
     static const double means[] = {0, 1, 30};
     vt_layernorm_fwd_args *a = &c->args.layernorm_fwd;
-    *a = (vt_layernorm_fwd_args){.rows = rows, .cols = cols, .eps = 1e-6f};
-    c->limits.width = cols;
+    *a = (vt_layernorm_fwd_args){.rows = rows, .cols = cols, .eps = 1e-6f, .type = check_choose_type(c, "bf16")};
     a->gamma = check_in(c, "gamma", cols, 1, 0.5);
     a->beta = check_in(c, "beta", cols, 0, 1);
     const int which = check_choose(c, "mean_of", 4);
     const double mean = which < 3 ? means[which] : 0, std = which < 3 ? 1 : 2e-3; /* the last: a variance near eps */
-    if (check_choose(c, "in_place", 2)) {
+    if (check_choose(c, "in_place", 2) && a->type == VT_F32) {
         a->y = check_inout(c, "y", rows * cols, mean, std);
         a->x = a->y;
     } else {
         a->x = check_in(c, "x", rows * cols, mean, std);
-        a->y = check_out(c, "y", rows * cols);
+        a->y = check_out_real(c, "y", a->type, rows * cols);
     }
     a->mean = check_out(c, "mean", rows);
     a->rstd = check_out(c, "rstd", rows);
@@ -84,15 +95,18 @@ static void make_layernorm_fwd(check_case *c)
 static void bound_layernorm_fwd(check_case *c)
 {
     const vt_layernorm_fwd_args *a = &c->args.layernorm_fwd;
+    const double n = (double)a->cols;
     double *y_bound = check_bound(c, "y"), *mean_bound = check_bound(c, "mean"), *rstd_bound = check_bound(c, "rstd");
     for (int64_t r = 0; r < a->rows; r++) {
-        const double n = (double)a->cols, mean = check_expected(c, "mean")[r], rstd = check_expected(c, "rstd")[r];
         const float *x = a->x + r * a->cols;
-        double magnitude = 0, var = 0;
+        double mean = 0, magnitude = 0, var = 0;
         for (int64_t i = 0; i < a->cols; i++) {
+            mean += x[i] / n;
             magnitude += fabs((double)x[i]) / n;
-            var += (x[i] - mean) * (x[i] - mean) / n;
         }
+        for (int64_t i = 0; i < a->cols; i++)
+            var += (x[i] - mean) * (x[i] - mean) / n;
+        const double rstd = 1 / sqrt(var + a->eps);
         const double mean_error = check_sum_error(a->cols) * magnitude;
         const double var_error = check_sum_error(a->cols) * var + mean_error * mean_error;
         const double rstd_error = 0.5 * var_error / (var + a->eps) + 4 * CHECK_U; /* relative */
@@ -100,9 +114,10 @@ static void bound_layernorm_fwd(check_case *c)
         rstd_bound[r] = rstd_error * rstd;
         for (int64_t i = 0; i < a->cols; i++) {
             const double slope = fabs(a->gamma[i] * rstd), scaled = slope * fabs(x[i] - mean);
-            y_bound[r * a->cols + i] = slope * (mean_error + 2 * CHECK_U * (fabs((double)x[i]) + fabs(mean))) +
-                                       scaled * (rstd_error + 4 * CHECK_U) +
-                                       2 * CHECK_U * (scaled + fabs((double)a->beta[i]));
+            const double error = slope * (mean_error + 2 * CHECK_U * (fabs((double)x[i]) + fabs(mean))) +
+                                 scaled * (rstd_error + 4 * CHECK_U) +
+                                 2 * CHECK_U * (scaled + fabs((double)a->beta[i]));
+            y_bound[r * a->cols + i] = check_rounded(a->type, (x[i] - mean) * rstd * a->gamma[i] + a->beta[i], error);
         }
     }
 }
@@ -114,24 +129,31 @@ static void make_layernorm_bwd(check_case *c)
     const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2], rows = samples * tokens;
     vt_layernorm_bwd_args *a = &c->args.layernorm_bwd;
     *a = (vt_layernorm_bwd_args){.samples = samples, .tokens = tokens, .cols = cols};
+    a->type = check_choose_type(c, "bf16");
+    a->grad_type = check_choose_type(c, "grad_bf16");
     a->slices = slices_of[check_choose(c, "slices_of", 5)];
-    a->accumulate = check_choose(c, "accumulate", 2);
+    a->accumulate = a->grad_type == VT_F32 && check_choose(c, "accumulate", 2);
     c->limits = (vt_limits){.tokens = tokens, .head_width = 1, .width = cols, .slices = a->slices};
     a->x = check_in(c, "x", rows * cols, 0.5, 1);
     a->gamma = check_in(c, "gamma", cols, 1, 0.5);
     a->mean = check_in(c, "mean", rows, 0.5, 0.1);
     a->rstd = check_in(c, "rstd", rows, 1, 0.1);
-    const int residual = check_choose(c, "residual", 4); /* given, none, under dx, dy under dx */
-    if (residual == 3) {
+    const int residual = check_choose(c, "residual", 4); /* given, none, under dx, dy under dx or given with bf16 */
+    if (residual == 3 && a->type == VT_F32) {
         a->dx = check_inout(c, "dx", rows * cols, 0, 1);
         a->dy = a->dx;
     } else {
-        a->dy = check_in(c, "dy", rows * cols, 0, 1);
+        a->dy = check_in_real(c, "dy", a->type, rows * cols, 0, 1);
         a->dx = residual == 2 ? check_inout(c, "dx", rows * cols, 0, 1) : check_out(c, "dx", rows * cols);
     }
     a->dresidual = residual == 2 ? a->dx : residual == 1 ? NULL : check_in(c, "dresidual", rows * cols, 0, 1);
-    a->dgamma = a->accumulate ? check_inout(c, "dgamma", cols, 0, 3) : check_out(c, "dgamma", cols);
-    a->dbeta = a->accumulate ? check_inout(c, "dbeta", cols, 0, 3) : check_out(c, "dbeta", cols);
+    if (c->bench ? a->type == VT_BF16 : check_choose(c, "dx_bf16", 2))
+        a->dx_bf16 = check_out_real(c, "dx_bf16", VT_BF16, rows * cols);
+    for (int beta = 0; beta < 2; beta++) {
+        const char *name = beta ? "dbeta" : "dgamma";
+        void *sum = a->accumulate ? check_inout(c, name, cols, 0, 3) : check_out_real(c, name, a->grad_type, cols);
+        *(beta ? &a->dbeta : &a->dgamma) = sum;
+    }
 }
 
 static void bound_layernorm_dx(check_case *c)
@@ -139,20 +161,22 @@ static void bound_layernorm_dx(check_case *c)
     const vt_layernorm_bwd_args *a = &c->args.layernorm_bwd;
     const int64_t n = a->cols;
     const float *dx = check_expected(c, "dx");
-    double *bound = check_bound(c, "dx");
+    double *bound = check_bound(c, "dx"), *rounded = a->dx_bf16 ? check_bound(c, "dx_bf16") : NULL;
     for (int64_t r = 0; r < a->samples * a->tokens; r++) {
         double mean_g = 0, mean_gx = 0; /* of magnitudes */
         for (int64_t i = r * n; i < (r + 1) * n; i++) {
-            const double g = fabs((double)a->dy[i] * a->gamma[i % n]);
+            const double g = fabs(vt_ref_at(a->dy, a->type, i) * a->gamma[i % n]);
             mean_g += g / (double)n;
             mean_gx += g * fabs((a->x[i] - (double)a->mean[r]) * a->rstd[r]) / (double)n;
         }
         const double error = check_sum_error(n) + 8 * CHECK_U;
         for (int64_t i = r * n; i < (r + 1) * n; i++) {
-            const double g = fabs((double)a->dy[i] * a->gamma[i % n]);
+            const double g = fabs(vt_ref_at(a->dy, a->type, i) * a->gamma[i % n]);
             const double xhat = fabs((a->x[i] - (double)a->mean[r]) * a->rstd[r]);
             bound[i] = a->rstd[r] * (8 * CHECK_U * g + error * mean_g + error * xhat * mean_gx);
             bound[i] += 2 * CHECK_U * fabs((double)dx[i]);
+            if (rounded)
+                rounded[i] = check_rounded(VT_BF16, dx[i], bound[i]);
         }
     }
 }
@@ -165,15 +189,32 @@ static void bound_layernorm_bwd(check_case *c)
     double *dgamma_bound = check_bound(c, "dgamma"), *dbeta_bound = check_bound(c, "dbeta");
     bound_layernorm_dx(c);
     for (int64_t i = 0; i < n; i++) {
-        double dgamma = a->accumulate ? fabs((double)a->dgamma[i]) : 0,
-               dbeta = a->accumulate ? fabs((double)a->dbeta[i]) : 0;
-        for (int64_t r = 0; r < rows; r++) {
-            const double dy = fabs((double)a->dy[r * n + i]);
-            dgamma += dy * fabs((a->x[r * n + i] - (double)a->mean[r]) * a->rstd[r]);
-            dbeta += dy;
+        double gamma[2] = {0}, beta[2] = {0}; /* sums, and of magnitudes */
+        if (a->accumulate) {
+            gamma[0] = ((const float *)a->dgamma)[i], gamma[1] = fabs(gamma[0]);
+            beta[0] = ((const float *)a->dbeta)[i], beta[1] = fabs(beta[0]);
         }
-        dgamma_bound[i] = error * dgamma;
-        dbeta_bound[i] = error * dbeta;
+        for (int64_t r = 0; r < rows; r++) {
+            const double dy = vt_ref_at(a->dy, a->type, r * n + i);
+            const double term = dy * (a->x[r * n + i] - (double)a->mean[r]) * a->rstd[r];
+            gamma[0] += term, gamma[1] += fabs(term);
+            beta[0] += dy, beta[1] += fabs(dy);
+        }
+        dgamma_bound[i] = check_rounded(a->grad_type, gamma[0], error * gamma[1]);
+        dbeta_bound[i] = check_rounded(a->grad_type, beta[0], error * beta[1]);
+    }
+}
+
+/* All tokens, one, or some. */
+static int64_t tokens_taken(check_case *c, int64_t tokens)
+{
+    switch (check_choose(c, "taken_of", 3)) {
+    case 0:
+        return tokens;
+    case 1:
+        return 1;
+    default:
+        return 1 + (int64_t)vt_rng_below(&c->rng, (uint32_t)tokens);
     }
 }
 
@@ -182,10 +223,11 @@ CHECK_CALL(mean_tokens_fwd)
 static void make_mean_tokens_fwd(check_case *c)
 {
     const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2];
-    c->limits = (vt_limits){.tokens = tokens, .head_width = 1, .width = cols, .slices = 1};
-    const float *x = check_in(c, "x", samples * tokens * cols, 0.1, 1);
-    c->args.mean_tokens_fwd = (vt_mean_tokens_fwd_args){
-        .samples = samples, .tokens = tokens, .cols = cols, .x = x, .y = check_out(c, "y", samples * cols)};
+    vt_mean_tokens_fwd_args *a = &c->args.mean_tokens_fwd;
+    *a = (vt_mean_tokens_fwd_args){.samples = samples, .tokens = tokens, .cols = cols};
+    a->taken = tokens_taken(c, tokens);
+    a->x = check_in(c, "x", samples * tokens * cols, 0.1, 1);
+    a->y = check_out(c, "y", samples * cols);
 }
 
 static void bound_mean_tokens_fwd(check_case *c)
@@ -195,9 +237,9 @@ static void bound_mean_tokens_fwd(check_case *c)
     for (int64_t b = 0; b < a->samples; b++)
         for (int64_t i = 0; i < a->cols; i++) {
             double magnitude = 0;
-            for (int64_t t = 0; t < a->tokens; t++)
+            for (int64_t t = 0; t < a->taken; t++)
                 magnitude += fabs((double)a->x[(b * a->tokens + t) * a->cols + i]);
-            bound[b * a->cols + i] = check_sum_error(a->tokens) * magnitude / (double)a->tokens;
+            bound[b * a->cols + i] = check_sum_error(a->taken) * magnitude / (double)a->taken;
         }
 }
 
@@ -206,13 +248,11 @@ CHECK_CALL(mean_tokens_bwd)
 static void make_mean_tokens_bwd(check_case *c)
 {
     const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2];
-    c->limits = (vt_limits){.tokens = tokens, .head_width = 1, .width = cols, .slices = 1};
-    const float *dy = check_in(c, "dy", samples * cols, 0, 1);
-    c->args.mean_tokens_bwd = (vt_mean_tokens_bwd_args){.samples = samples,
-                                                        .tokens = tokens,
-                                                        .cols = cols,
-                                                        .dy = dy,
-                                                        .dx = check_out(c, "dx", samples * tokens * cols)};
+    vt_mean_tokens_bwd_args *a = &c->args.mean_tokens_bwd;
+    *a = (vt_mean_tokens_bwd_args){.samples = samples, .tokens = tokens, .cols = cols};
+    a->taken = tokens_taken(c, tokens);
+    a->dy = check_in(c, "dy", samples * cols, 0, 1);
+    a->dx = check_out(c, "dx", samples * tokens * cols);
 }
 
 static void bound_mean_tokens_bwd(check_case *c)
@@ -224,18 +264,108 @@ static void bound_mean_tokens_bwd(check_case *c)
         bound[i] = 4 * CHECK_U * fabs((double)dx[i]);
 }
 
+/* What is only moved, or rounded once, has one right answer: bounds stay 0. */
+static void bound_none(check_case *c)
+{
+    (void)c;
+}
+
+CHECK_CALL(join_token_fwd)
+
+static void make_join_token_fwd(check_case *c)
+{
+    const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2];
+    const float *token = check_in(c, "token", cols, 0, 1), *x = check_in(c, "x", samples * tokens * cols, 0, 1);
+    c->args.join_token_fwd = (vt_join_token_fwd_args){.samples = samples,
+                                                      .tokens = tokens,
+                                                      .cols = cols,
+                                                      .token = token,
+                                                      .x = x,
+                                                      .y = check_out(c, "y", samples * (tokens + 1) * cols)};
+}
+
+CHECK_CALL(join_token_bwd)
+
+static void make_join_token_bwd(check_case *c)
+{
+    const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2];
+    vt_join_token_bwd_args *a = &c->args.join_token_bwd;
+    *a = (vt_join_token_bwd_args){.samples = samples, .tokens = tokens, .cols = cols};
+    a->dy = check_in(c, "dy", samples * (tokens + 1) * cols, 0, 1);
+    a->dtoken = check_out(c, "dtoken", samples * cols);
+    a->dx = check_out(c, "dx", samples * tokens * cols);
+}
+
+CHECK_CALL(drop)
+
+static void make_drop(check_case *c)
+{
+    const int64_t samples = c->dims[0], count = c->dims[1];
+    static const float rates[] = {0.1f, 0, 0.5f, 0.999f}, path_rates[] = {0, 0.1f, 0.6f};
+    vt_drop_args *a = &c->args.drop;
+    *a = (vt_drop_args){.samples = samples, .count = count, .type = check_choose_type(c, "bf16")};
+    a->rate = rates[check_choose(c, "rate_of", 4)], a->path_rate = path_rates[check_choose(c, "path_of", 3)];
+    a->seed = vt_rng_u32(&c->rng), a->use = vt_rng_u32(&c->rng);
+    a->position = check_choose(c, "far", 2) ? (int64_t)1 << 33 : 0;
+    a->position += vt_rng_u32(&c->rng);
+    const int kind = check_choose(c, "kind", 3); /* with a residual, without, in place */
+    if (kind == 0)
+        a->residual = check_in(c, "residual", samples * count, 0, 1);
+    if (kind == 2) {
+        a->y = check_inout_real(c, "y", a->type, samples * count, 0, 1);
+        a->x = a->y;
+    } else {
+        a->x = check_in_real(c, "x", a->type, samples * count, 0, 1);
+        a->y = check_out_real(c, "y", kind == 0 ? VT_F32 : a->type, samples * count);
+    }
+}
+
+static void bound_drop(check_case *c)
+{
+    const int64_t count = c->args.drop.samples * c->args.drop.count;
+    vt_drop_args a = c->args.drop; /* x times its factor, before it is rounded */
+    float *zeros = vt_xcalloc((size_t)count, sizeof *zeros), *scaled = vt_xmalloc((size_t)count * sizeof *scaled);
+    a.residual = zeros, a.y = scaled;
+    vt_ref_drop(NULL, &a);
+    const float *residual = c->args.drop.residual;
+    double *bound = check_bound(c, "y");
+    for (int64_t i = 0; i < count; i++) {
+        const double sum = scaled[i] + (residual ? (double)residual[i] : 0);
+        const double error = CHECK_U * (4 * fabs((double)scaled[i]) + 2 * fabs(sum));
+        bound[i] = check_rounded(residual ? VT_F32 : a.type, sum, error);
+    }
+    free(zeros);
+    free(scaled);
+}
+
+CHECK_CALL(to_bf16)
+
+/* What a tensor may hold besides ordinary numbers. */
+static const float unusual[] = {0,       -0.0f,      INFINITY,   -INFINITY, NAN,
+                                3.4e38f, 1.0078125f, 1.0234375f, -1e-40f,   1e-41f}; /* ties of bf16, denormals */
+
+static void make_to_bf16(check_case *c)
+{
+    const int64_t count = c->dims[0];
+    float *x = check_in(c, "x", count, 0, 1);
+    for (int64_t i = 0; i < count && !c->bench; i += 1 + vt_rng_below(&c->rng, 30))
+        x[i] = unusual[vt_rng_below(&c->rng, (uint32_t)VT_COUNT_OF(unusual))];
+    check_keep(c, "x");
+    c->args.to_bf16 = (vt_to_bf16_args){.count = count, .x = x, .y = check_out_real(c, "y", VT_BF16, count)};
+}
+
 CHECK_CALL(sum_samples)
 
 static void make_sum_samples(check_case *c)
 {
     const int64_t samples = c->dims[0], cols = c->dims[1];
     vt_sum_samples_args *a = &c->args.sum_samples;
-    *a = (vt_sum_samples_args){.samples = samples, .cols = cols};
+    *a = (vt_sum_samples_args){.samples = samples, .cols = cols, .grad_type = check_choose_type(c, "grad_bf16")};
     a->slices = slices_of[check_choose(c, "slices_of", 5)];
-    a->accumulate = check_choose(c, "accumulate", 2);
-    c->limits = (vt_limits){.tokens = 1, .head_width = 1, .width = cols, .slices = a->slices};
+    a->accumulate = a->grad_type == VT_F32 && check_choose(c, "accumulate", 2);
+    c->limits.slices = a->slices;
     a->x = check_in(c, "x", samples * cols, 0, 1);
-    a->y = a->accumulate ? check_inout(c, "y", cols, 0, 3) : check_out(c, "y", cols);
+    a->y = a->accumulate ? check_inout(c, "y", cols, 0, 3) : check_out_real(c, "y", a->grad_type, cols);
 }
 
 static void bound_sum_samples(check_case *c)
@@ -243,10 +373,12 @@ static void bound_sum_samples(check_case *c)
     const vt_sum_samples_args *a = &c->args.sum_samples;
     double *bound = check_bound(c, "y");
     for (int64_t i = 0; i < a->cols; i++) {
-        double magnitude = a->accumulate ? fabs((double)a->y[i]) : 0;
-        for (int64_t b = 0; b < a->samples; b++)
+        double sum = a->accumulate ? (double)((const float *)a->y)[i] : 0, magnitude = fabs(sum);
+        for (int64_t b = 0; b < a->samples; b++) {
+            sum += a->x[b * a->cols + i];
             magnitude += fabs((double)a->x[b * a->cols + i]);
-        bound[i] = check_sum_error(a->samples + a->slices) * magnitude;
+        }
+        bound[i] = check_rounded(a->grad_type, sum, check_sum_error(a->samples + a->slices) * magnitude);
     }
 }
 
@@ -292,27 +424,56 @@ static void bound_sigmoid_xent(check_case *c)
 
 CHECK_CALL(sum_squares)
 
+/* Contents of a tensor that is looked over: ordinary numbers, one unusual among them, many, nothing else. */
+static void *in_unusual(check_case *c, vt_real type, int64_t count)
+{
+    void *x = check_in_real(c, "x", type, count, 0, 1);
+    static const uint32_t steps[] = {0, 0, 30, 1};
+    const int kind = check_choose(c, "unusual", (int)VT_COUNT_OF(steps));
+    const uint32_t step = steps[kind];
+    const int n = (int)VT_COUNT_OF(unusual), only = step == 1 ? (int)vt_rng_below(&c->rng, (uint32_t)n) : -1;
+    for (int64_t i = 0; i < count && step > 0; i += 1 + vt_rng_below(&c->rng, step))
+        vt_ref_put(x, type, i, unusual[only >= 0 ? only : (int)vt_rng_below(&c->rng, (uint32_t)n)]);
+    if (kind == 1)
+        vt_ref_put(x, type, vt_rng_below(&c->rng, (uint32_t)count), unusual[vt_rng_below(&c->rng, (uint32_t)n)]);
+    check_keep(c, "x");
+    return x;
+}
+
 static void make_sum_squares(check_case *c)
 {
-    const int64_t count = c->dims[0];
-    static const float unusual[] = {0, INFINITY, -INFINITY, NAN, 3e38f};
     vt_sum_squares_args *a = &c->args.sum_squares;
-    float *x = check_in(c, "x", count, 0, 1);
-    const int choice = check_choose(c, "unusual", 10);
-    if (choice > 0 && choice < (int)VT_COUNT_OF(unusual))
-        x[vt_rng_below(&c->rng, (uint32_t)count)] = unusual[choice];
-    check_keep(c, "x");
-    c->limits.width = count;
-    *a = (vt_sum_squares_args){.count = count, .x = x, .sum = check_typed(c, "sum", CHECK_F64, 1, true)};
+    *a = (vt_sum_squares_args){.count = c->dims[0], .type = check_choose_type(c, "bf16")};
+    a->x = in_unusual(c, a->type, a->count);
+    a->sum = check_typed(c, "sum", CHECK_F64, 1, true);
+}
+
+/* All terms are exact in double; ref's chain of so many rounds up to n times. */
+static double squares_error(int64_t count, double sum)
+{
+    return (double)(count + 4) * 0x1p-53 * sum;
 }
 
 static void bound_sum_squares(check_case *c)
 {
-    const vt_sum_squares_args *a = &c->args.sum_squares;
-    double sum = 0; /* all terms are exact in double; ref's chain of so many rounds up to n times */
-    for (int64_t i = 0; i < a->count; i++)
-        sum += (double)a->x[i] * a->x[i];
-    check_bound(c, "sum")[0] = (double)(a->count + 4) * 0x1p-53 * sum;
+    const double *sum = (const double *)(const void *)check_expected(c, "sum");
+    check_bound(c, "sum")[0] = squares_error(c->args.sum_squares.count, sum[0]);
+}
+
+CHECK_CALL(inspect)
+
+static void make_inspect(check_case *c)
+{
+    vt_inspect_args *a = &c->args.inspect;
+    *a = (vt_inspect_args){.count = c->dims[0], .type = check_choose_type(c, "bf16")};
+    a->x = in_unusual(c, a->type, a->count);
+    a->out = check_typed(c, "out", CHECK_F64, 4, true);
+}
+
+static void bound_inspect(check_case *c)
+{
+    const double *out = (const double *)(const void *)check_expected(c, "out");
+    check_bound(c, "out")[2] = squares_error(c->args.inspect.count, out[2]);
 }
 
 CHECK_CALL(adafactor)
@@ -406,6 +567,14 @@ static void bound_adafactor(check_case *c)
             {"cols", 800, {1, 3, 15, 16, 17, 64, 72, 96, 768}},                                                        \
     }
 
+#define COUNT_DIM                                                                                                      \
+    {                                                                                                                  \
+        "count", 5000,                                                                                                 \
+        {                                                                                                              \
+            1, 2, 15, 17, 64, 1000, 65536, 65537, 200001                                                               \
+        }                                                                                                              \
+    }
+
 const check_op check_rows[] = {
     {"patchify",
      {{"samples", 5, {1, 2, 3}},
@@ -450,6 +619,31 @@ const check_op check_rows[] = {
      work_3,
      NULL,
      {{8, 197, 768}, {256, 64, 64}}},
+    {"join_token_fwd",
+     TOKENS_DIMS,
+     call_join_token_fwd,
+     make_join_token_fwd,
+     bound_none,
+     work_3,
+     NULL,
+     {{8, 196, 768}, {256, 64, 64}}},
+    {"join_token_bwd",
+     TOKENS_DIMS,
+     call_join_token_bwd,
+     make_join_token_bwd,
+     bound_none,
+     work_3,
+     NULL,
+     {{8, 196, 768}, {256, 64, 64}}},
+    {"drop",
+     {{"samples", 10, {1, 2, 3, 64}}, {"count", 9000, {1, 3, 4, 63, 64, 65, 8192, 8193, 16448}}},
+     call_drop,
+     make_drop,
+     bound_drop,
+     work_2,
+     NULL,
+     {{8, 151296}, {256, 768}}},
+    {"to_bf16", {COUNT_DIM}, call_to_bf16, make_to_bf16, bound_none, work_1, NULL, {{2359296}, {12288}}},
     {"sum_samples",
      {{"samples", 40, {1, 2, 3, 7, 8, 9, 64}}, {"cols", 5000, {1, 3, 15, 16, 17, 64, 197, 768, 3072}}},
      call_sum_samples,
@@ -467,13 +661,14 @@ const check_op check_rows[] = {
      NULL,
      {{256, 10}, {32, 21843}}},
     {"sum_squares",
-     {{"count", 5000, {1, 2, 15, 17, 64, 1000, 65536, 65537, 200001}}},
+     {COUNT_DIM},
      call_sum_squares,
      make_sum_squares,
      bound_sum_squares,
      work_1,
      NULL,
      {{2359296}, {12288}}},
+    {"inspect", {COUNT_DIM}, call_inspect, make_inspect, bound_inspect, work_1, NULL, {{2359296}, {12288}}},
     {"adafactor",
      {{"blocks", 5, {1, 2, 3, 12}}, {"rows", 100, {1, 2, 3, 32, 64}}, {"cols", 200, {1, 3, 15, 17, 64, 96, 768}}},
      call_adafactor,
