@@ -27,6 +27,7 @@ vt_loader_options vt_engine_loader_options(const vt_engine *e, int workers)
     return (vt_loader_options){.height = c->image_height,
                                .width = c->image_width,
                                .batch = e->model.samples,
+                               .labels = 1,
                                .workers = workers,
                                .slots = LOADER_SLOTS};
 }

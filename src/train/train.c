@@ -57,6 +57,11 @@ typedef struct {
 static vt_status open_data(trainer *tr, vt_err *err)
 {
     VT_TRY(vt_source_open(&tr->source, tr->recipe->data.train, err) == VT_OK ? VT_OK : vt_prefix(err, "data.train"));
+    if (!vt_source_has_single_labels(tr->source))
+        return vt_fail(
+            err, VT_EUNSUPPORTED,
+            "data.train: training needs exactly one class for every image; labels=FILE gives some image none "
+            "or several");
     if (tr->recipe->data.eval[0] != '\0')
         VT_TRY(vt_source_open(&tr->eval_source, tr->recipe->data.eval, err) == VT_OK ? VT_OK
                                                                                      : vt_prefix(err, "data.eval"));
