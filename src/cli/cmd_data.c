@@ -20,15 +20,16 @@ void vt_data_help(FILE *out)
     (void)fputs("\nDATA is one of:\n", out);
     for (const vt_source_help *h = vt_source_kinds_help; h->name; h++)
         (void)fprintf(out, "  %s\n      %s\n", h->form, h->help);
-    (void)fputs("Options follow '?', joined by '&': split=[A%:B%], limit=N, classes=FILE.\n", out);
+    (void)fputs("Options follow '?', joined by '&':\n", out);
+    for (const vt_source_help *h = vt_source_options_help; h->name; h++)
+        (void)fprintf(out, "  %-15s %s\n", h->form, h->help);
 }
 
-/* Images of every class; calloc'ed. */
+/* Images of every class; malloc'ed. */
 static int64_t *count_classes(const vt_source *s)
 {
     int64_t *counts = vt_xcalloc((size_t)vt_source_classes(s), sizeof *counts);
-    for (int64_t i = 0; i < vt_source_count(s); i++)
-        counts[vt_source_label(s, i)]++;
+    vt_source_class_counts(s, counts);
     return counts;
 }
 

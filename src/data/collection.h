@@ -16,14 +16,26 @@
 
 typedef struct vt_collection vt_collection;
 
+/* labels=FILE (label_sets.h): sample i has classes[rows[i].first] and the n - 1 behind it. */
+typedef struct {
+    uint32_t first, n;
+} vt_label_row;
+
+typedef struct {
+    vt_label_row *rows; /* one a sample; NULL: the kind's labels hold */
+    int32_t *classes;
+} vt_label_sets;
+
 typedef struct {
     const char *name;
-    const char *options[6]; /* besides split and limit; NULL-terminated */
+    const char *options[6]; /* besides split, limit and labels; NULL-terminated */
     /* Fills c; on failure source.c calls close on what there is. */
     vt_status (*open)(vt_collection *c, const vt_spec *spec, vt_err *err);
     void (*close)(vt_collection *c);
     int64_t (*label)(const vt_collection *c, int64_t i);
     void (*sample_name)(const vt_collection *c, int64_t i, char *buf, size_t size);
+    /* Its name in labels=FILE, *n bytes; NULL: the index i. */
+    const char *(*key)(const vt_collection *c, int64_t i, size_t *n);
     /* What identifies the collection as a whole, and one sample; either may be NULL. */
     void (*identify)(const vt_collection *c, vt_hasher *h);
     void (*identify_sample)(const vt_collection *c, int64_t i, vt_hasher *h);
@@ -36,7 +48,8 @@ struct vt_collection {
     char **class_names; /* classes of them, malloc'ed; NULL: bare numbers */
     size_t resident;    /* bytes that stay allocated, class names not counted */
     size_t image_bytes; /* of a decoded image where all have one size; 0: unknown before decoding */
-    void *state;        /* the kind's own */
+    vt_label_sets labels;
+    void *state; /* the kind's own */
 };
 
 extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_synthetic_kind;
@@ -45,7 +58,7 @@ extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_syn
 vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;
 
 /* Names of classes for a kind whose files hold numbers only: those of classes=FILE, which must name all up to
- * max_label; without it c->classes = max_label + 1. */
+ * max_label unless labels=FILE makes those numbers void; without it c->classes = max_label + 1. */
 vt_status vt_collection_name_classes(vt_collection *c, const vt_spec *spec, int64_t max_label, vt_err *err) VT_MUST_USE;
 
 #endif

@@ -1,7 +1,7 @@
 /* folder:PATH, class folders. A class is a folder in PATH; its images are the .jpg, .jpeg and .png files in it and in
  * folders inside it (Tiny ImageNet keeps PATH/CLASS/images/FILE). Hidden names are skipped; other files are counted and
  * said. Order: by the bytes of the names, so that it is the same everywhere; classes=FILE gives another order of
- * classes. */
+ * classes. With classes=FILE and labels=FILE folders are no classes: every image in PATH and below is a sample. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,6 +140,25 @@ static vt_status fail_without_classes(const char *root, char **names, size_t n, 
     return vt_fail(err, VT_EINVAL, "%s has no class folders; images belong into %s/CLASS/", root, root);
 }
 
+/* All images, whatever folders they lie in; classes come from files alone. */
+static vt_status read_flat(vt_collection *c, const char *file, vt_err *err)
+{
+    folder *f = c->state;
+    char **names;
+    size_t n;
+    VT_TRY(vt_class_file_read(file, &c->class_names, &c->classes, err));
+    VT_TRY(vt_list_dir(f->root, &names, &n, err));
+    vt_status status = VT_OK;
+    for (size_t i = 0; i < n && status == VT_OK; i++) {
+        if (names[i][0] != '.')
+            status = add_entry(f, names[i], 0, -1, err);
+    }
+    vt_free_names(names, n);
+    if (status == VT_OK && f->n == 0)
+        status = vt_fail(err, VT_EINVAL, "%s holds no .jpg, .jpeg or .png file", f->root);
+    return status;
+}
+
 static vt_status find_classes(vt_collection *c, const vt_spec *spec, vt_err *err)
 {
     const folder *f = c->state;
@@ -178,16 +197,27 @@ static vt_status read_class(folder *f, const char *name, int32_t label, bool lis
     return VT_OK;
 }
 
+static vt_status read_classes(vt_collection *c, const vt_spec *spec, vt_err *err)
+{
+    folder *f = c->state;
+    bool listed = vt_spec_get(spec, "classes") != NULL;
+    VT_TRY(find_classes(c, spec, err));
+    for (int64_t k = 0; k < c->classes; k++)
+        VT_TRY(read_class(f, c->class_names[k], (int32_t)k, listed, err));
+    return VT_OK;
+}
+
 static vt_status folder_open(vt_collection *c, const vt_spec *spec, vt_err *err)
 {
     folder *f = c->state = vt_xcalloc(1, sizeof *f);
     f->root = vt_xstrdup(spec->place);
     for (size_t n = strlen(f->root); n > 1 && f->root[n - 1] == '/'; n--)
         f->root[n - 1] = '\0';
-    VT_TRY(find_classes(c, spec, err));
-    bool listed = vt_spec_get(spec, "classes") != NULL;
-    for (int64_t k = 0; k < c->classes; k++)
-        VT_TRY(read_class(f, c->class_names[k], (int32_t)k, listed, err));
+    const char *file = vt_spec_get(spec, "classes");
+    if (file && vt_spec_get(spec, "labels"))
+        VT_TRY(read_flat(c, file, err));
+    else
+        VT_TRY(read_classes(c, spec, err));
     if (f->others > 0)
         vt_log(VT_LOG_WARN, "%s: %lld files are no .jpg, .jpeg or .png and are left out", f->root,
                (long long)f->others);
@@ -221,6 +251,13 @@ static const char *name_of(const folder *f, int64_t i)
 static void folder_name(const vt_collection *c, int64_t i, char *buf, size_t size)
 {
     snprintf(buf, size, "%s", name_of(c->state, i));
+}
+
+static const char *folder_key(const vt_collection *c, int64_t i, size_t *n)
+{
+    const char *name = name_of(c->state, i);
+    *n = strlen(name);
+    return name;
 }
 
 static void folder_identify_sample(const vt_collection *c, int64_t i, vt_hasher *h)
@@ -268,6 +305,7 @@ const vt_collection_kind vt_folder_kind = {
     .close = folder_close,
     .label = folder_label,
     .sample_name = folder_name,
+    .key = folder_key,
     .identify_sample = folder_identify_sample,
     .read = folder_read,
 };

@@ -5,6 +5,9 @@
  *   released <= taken <= released + 1: slots given back and handed out;  claimed chunks belong to slots < released +
  * slots
  *
+ * With mix a slot begins with the partner of its first sample, which belongs to the chunk of that sample; an error of
+ * the partner counts as that sample's.
+ *
  * All of this state is under one mutex; pixels are written without it, since every chunk has one owner. An error is
  * kept for the lowest position; claims are in order and a slot is looked at only when complete, so time does not
  * matter. */
@@ -47,14 +50,20 @@ static size_t round_up(size_t bytes)
     return (bytes + VT_ARENA_ALIGN - 1) / VT_ARENA_ALIGN * VT_ARENA_ALIGN;
 }
 
+/* Samples that lie in a slot, the partner in front of them included. */
+static int64_t slot_samples(const vt_loader_options *o)
+{
+    return o->batch + (o->mix > 0);
+}
+
 static size_t images_bytes(const vt_loader_options *o)
 {
-    return round_up((size_t)(o->batch * o->height * o->width * 3));
+    return round_up((size_t)(slot_samples(o) * o->height * o->width * 3));
 }
 
 static size_t slot_bytes(const vt_loader_options *o)
 {
-    return images_bytes(o) + round_up((size_t)o->batch * sizeof(int32_t));
+    return images_bytes(o) + round_up((size_t)(slot_samples(o) * o->labels) * sizeof(int32_t));
 }
 
 void *vt_loader_place(vt_arena *arena, const vt_loader_options *o)
@@ -66,6 +75,10 @@ static vt_batch slot_at(const vt_loader *l, int64_t slot)
 {
     unsigned char *at = l->ring + (size_t)(slot % l->o.slots) * l->slot_bytes;
     vt_batch b = {.images = at, .labels = (int32_t *)(void *)(at + images_bytes(&l->o))};
+    if (l->o.mix > 0) {
+        b.images += l->image_bytes;
+        b.labels += l->o.labels;
+    }
     b.position = l->o.start + slot * l->o.batch;
     b.count = l->o.end - b.position;
     if (b.count > l->o.batch)
@@ -83,7 +96,14 @@ static int64_t sample_at(const vt_loader *l, int64_t position)
     return (int64_t)vt_permute(l->o.seed, p / n, n, p % n);
 }
 
-static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batch *slot, vt_read_buffer *b,
+/* The position whose sample is blended into that of `position`. */
+static int64_t partner_of(const vt_loader *l, int64_t position)
+{
+    return position % l->o.mix == 0 ? position + l->o.mix - 1 : position - 1;
+}
+
+/* Row i of the slot becomes the sample at `position`; i is -1 for a partner in front. */
+static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batch *slot, int64_t i, vt_read_buffer *b,
                              vt_image *spare, vt_err *err)
 {
     const vt_loader_options *o = &l->o;
@@ -95,12 +115,12 @@ static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batc
     if (b->image.height != o->height || b->image.width != o->width)
         return vt_fail(err, VT_EINVAL,
                        "%s: %lld x %lld pixels (height x width) after preprocessing, but %lld x %lld are wanted; add "
-                       "resize(%lld)",
+                       "resize(%lld,%lld)",
                        vt_source_sample_name(o->source, sample, name, sizeof name), (long long)b->image.height,
-                       (long long)b->image.width, (long long)o->height, (long long)o->width, (long long)o->height);
-    int64_t i = position - slot->position;
-    memcpy(slot->images + (size_t)i * l->image_bytes, b->image.pixels, l->image_bytes);
-    slot->labels[i] = (int32_t)vt_source_label(o->source, sample);
+                       (long long)b->image.width, (long long)o->height, (long long)o->width, (long long)o->height,
+                       (long long)o->width);
+    memcpy(slot->images + i * (int64_t)l->image_bytes, b->image.pixels, l->image_bytes);
+    vt_source_labels(o->source, sample, slot->labels + i * o->labels, o->labels);
     return VT_OK;
 }
 
@@ -129,7 +149,9 @@ static int64_t load_chunk(vt_loader *l, int64_t position, int64_t count, vt_read
 {
     vt_batch slot = slot_at(l, (position - l->o.start) / l->o.batch);
     for (int64_t p = position; p < position + count && !atomic_load(&l->stop); p++) {
-        if (load_sample(l, p, &slot, b, spare, err) != VT_OK)
+        if (l->o.mix > 0 && p == slot.position && load_sample(l, partner_of(l, p), &slot, -1, b, spare, err) != VT_OK)
+            return p;
+        if (load_sample(l, p, &slot, p - slot.position, b, spare, err) != VT_OK)
             return p;
     }
     return INT64_MAX;
@@ -186,6 +208,8 @@ static vt_status start_workers(vt_loader *l, vt_err *err)
 vt_status vt_loader_new(vt_loader **loader, const vt_loader_options *o, void *ring, vt_err *err)
 {
     assert(ring && o->batch >= 1 && o->height >= 1 && o->width >= 1 && o->workers >= 1 && o->slots >= 2);
+    assert(o->labels >= vt_source_most_labels(o->source));
+    assert(o->mix == 0 || (o->shuffle && o->mix % o->batch == 0 && o->start % o->batch == 0));
     assert(o->start >= 0 && o->end >= o->start && !(o->shuffle && o->picks));
     assert(o->shuffle || o->picks || o->end <= vt_source_count(o->source));
     vt_loader *l = vt_xcalloc(1, sizeof *l);

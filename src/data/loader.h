@@ -2,7 +2,11 @@
  * that training consumes them. What lands in a slot depends on the seed and the sample's position alone, never on the
  * number of workers. No memory is taken after the start except decode buffers, which are bounded by VT_MAX_PIXELS.
  *
- * Training order: position p of a run (0, 1, 2, ... over all epochs) is sample vt_permute(seed, p / n, n, p % n). */
+ * Training order: position p of a run (0, 1, 2, ... over all epochs) is sample vt_permute(seed, p / n, n, p % n).
+ *
+ * Mixup blends sample i of an update's batch with sample i - 1, cyclically (spec 3.6). With mix set, a slot therefore
+ * holds one sample more, in front of its first: its partner, as it is at its own position, pixels and labels. Sample
+ * i's partner then always lies at i - 1, however the batch is cut into slots. */
 #ifndef VT_DATA_LOADER_H
 #define VT_DATA_LOADER_H
 
@@ -18,6 +22,9 @@ typedef struct {
     const vt_preprocess *preprocess;
     int64_t height, width; /* of the images in a slot */
     int64_t batch;         /* samples in a slot (a micro-batch) */
+    int labels;            /* width of a row of labels, at least vt_source_most_labels */
+    int64_t mix;           /* 0: none; else the batch of an update, a multiple of `batch`; start is one of `batch`, and
+                            * shuffle must be true */
     int64_t start, end;    /* positions: the first, and one past the last (a run's images; the set's size or the number
                             * of picks for evaluation) */
     bool shuffle;          /* false: position p is sample p, p < count (evaluation); the last slot may be short */
@@ -27,7 +34,9 @@ typedef struct {
     int slots;   /* in the ring; at least 2 */
 } vt_loader_options;
 
-/* A filled slot: images (count, height, width, 3) uint8, labels (count), positions start_position ... */
+/* A filled slot of positions position .. position + count - 1: images (count, height, width, 3) uint8, and for each a
+ * row of labels (count, labels), its classes ascending, then -1. With mix the partner of the first lies one image and
+ * one row in front of them. */
 typedef struct {
     uint8_t *images;
     int32_t *labels;

@@ -21,7 +21,7 @@ typedef struct {
 typedef struct {
     const char *name;
     int min_args, max_args;
-    bool random, percent_last; /* percent_last: the argument at max_args is written with % */
+    bool random, share; /* share: one more argument may follow, written with % */
     vt_status (*run)(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out, vt_err *err);
     void (*size)(const vt_preprocess_op *op, extent *e);
 } op_kind;
@@ -111,14 +111,9 @@ static void size_pad(const vt_preprocess_op *op, extent *e)
 static vt_status run_inception_crop(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out,
                                     vt_err *err)
 {
-    float least = op->n_args > 1 ? (float)(op->args[1] / 100.0) : 0.05f;
+    float least = op->share > 0 ? (float)(op->share / 100.0) : 0.05f;
     vt_rect r = vt_inception_rect(in->width, in->height, least, rng);
-    return vt_resize_bilinear_rect(in, r, arg_height(op), arg_height(op), out, err);
-}
-
-static void size_inception_crop(const vt_preprocess_op *op, extent *e)
-{
-    *e = (extent){true, arg_height(op), arg_height(op)};
+    return vt_resize_bilinear_rect(in, r, arg_height(op), arg_width(op), out, err);
 }
 
 static vt_status run_flip(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out, vt_err *err)
@@ -139,7 +134,7 @@ static const op_kind kinds[] = {
     {"central_crop", 1, 2, false, false, run_central_crop, size_fixed},
     {"random_crop", 1, 2, true, false, run_random_crop, size_fixed},
     {"pad", 1, 1, false, false, run_pad, size_pad},
-    {"inception_crop", 1, 2, true, true, run_inception_crop, size_inception_crop},
+    {"inception_crop", 1, 2, true, true, run_inception_crop, size_fixed},
     {"flip", 0, 0, true, false, run_flip, size_same},
 };
 #define N_KINDS ((int)VT_COUNT_OF(kinds))
@@ -151,8 +146,8 @@ const vt_preprocess_help_row vt_preprocess_help[] = {
     {"central_crop(S) or central_crop(H,W)", "cut out the middle"},
     {"random_crop(S) or random_crop(H,W)", "cut out at a random place"},
     {"pad(N)", "add N zero pixels on each side"},
-    {"inception_crop(S) or inception_crop(S, MIN%)",
-     "cut a random part (area 5 % or MIN % to all, aspect 0.75 to 1.33), resize to S"},
+    {"inception_crop(S) or inception_crop(H,W), also with MIN% behind",
+     "cut a random part (area 5 % or MIN % to all, aspect 0.75 to 1.33), resize to that size"},
     {"flip", "mirror left and right with probability 1/2"},
     {NULL, NULL},
 };
@@ -210,19 +205,19 @@ static vt_status parse_kind(parser *s, vt_preprocess_op *op)
                    near ? near : "", near ? "'" : "");
 }
 
-static vt_status check_arg(const parser *s, const op_kind *k, int index, double v, bool percent, const char *at)
+static vt_status check_share(const parser *s, const op_kind *k, int index, double v, const char *at)
 {
-    bool wants_percent = k->percent_last && index + 1 == k->max_args;
-    if (wants_percent != percent)
-        return vt_fail(s->err, VT_EINVAL, "column %d: argument %d of %s is %s", column(s, at), index + 1, k->name,
-                       wants_percent ? "a share, written with % (60%)" : "a number of pixels, written without %");
-    if (percent) {
-        if (v > 0 && v <= 100)
-            return VT_OK;
-        return vt_fail(s->err, VT_EINVAL,
-                       "column %d: argument %d of %s is %g%%; it must be above 0%% and at most 100%%", column(s, at),
-                       index + 1, k->name, v);
-    }
+    if (!k->share || index < k->min_args)
+        return vt_fail(s->err, VT_EINVAL, "column %d: argument %d of %s is a number of pixels, written without %%",
+                       column(s, at), index + 1, k->name);
+    if (v > 0 && v <= 100)
+        return VT_OK;
+    return vt_fail(s->err, VT_EINVAL, "column %d: argument %d of %s is %g%%; it must be above 0%% and at most 100%%",
+                   column(s, at), index + 1, k->name, v);
+}
+
+static vt_status check_pixels(const parser *s, const op_kind *k, int index, double v, const char *at)
+{
     bool pad = k->run == run_pad;
     int least = pad ? 0 : 1, most = pad ? MAX_PAD : MAX_OP_SIDE;
     if (v >= least && v <= most && v == floor(v))
@@ -244,15 +239,18 @@ static vt_status parse_arg(parser *s, vt_preprocess_op *op, const op_kind *k)
     if (n == 0 || vt_parse_f64(number, &v, NULL) != VT_OK)
         return vt_fail(s->err, VT_EINVAL, "column %d: expected a number as argument of %s, found '%.16s'",
                        column(s, start), k->name, start);
-    bool percent = *s->at == '%';
-    if (percent)
+    if (op->share > 0)
+        return vt_fail(s->err, VT_EINVAL, "column %d: nothing may follow the share of %s", column(s, start), k->name);
+    if (*s->at == '%') {
         s->at++;
+        op->share = v;
+        return check_share(s, k, op->n_args, v, start);
+    }
     if (op->n_args >= k->max_args)
-        return vt_fail(s->err, VT_EINVAL, "column %d: %s takes at most %d argument%s", column(s, start), k->name,
-                       k->max_args, k->max_args == 1 ? "" : "s");
-    VT_TRY(check_arg(s, k, op->n_args, v, percent, start));
+        return vt_fail(s->err, VT_EINVAL, "column %d: %s takes at most %d argument%s%s", column(s, start), k->name,
+                       k->max_args, k->max_args == 1 ? "" : "s", k->share ? " and a share, written with % (60%)" : "");
     op->args[op->n_args++] = v;
-    return VT_OK;
+    return check_pixels(s, k, op->n_args - 1, v, start);
 }
 
 static vt_status parse_op(parser *s, vt_preprocess_op *op)
@@ -300,12 +298,12 @@ vt_status vt_preprocess_parse(vt_preprocess *p, const char *text, vt_err *err)
     return VT_OK;
 }
 
-/* The shortest decimal that reads back as v. */
+/* The shortest decimal without an exponent, which the list does not know, that reads back as v. */
 static void print_number(double v, vt_text *out)
 {
-    char digits[40];
-    for (int precision = 1; precision <= 17; precision++) {
-        snprintf(digits, sizeof digits, "%.*g", precision, v);
+    char digits[64];
+    for (int places = 0; places <= 32; places++) {
+        snprintf(digits, sizeof digits, "%.*f", places, v);
         double back;
         if (vt_parse_f64(digits, &back, NULL) == VT_OK && back == v)
             break;
@@ -323,8 +321,11 @@ void vt_preprocess_print(const vt_preprocess *p, vt_text *out)
         for (int a = 0; a < op->n_args; a++) {
             vt_text_add(out, a ? ", " : "(");
             print_number(op->args[a], out);
-            if (k->percent_last && a + 1 == k->max_args)
-                vt_text_add(out, "%");
+        }
+        if (op->share > 0) {
+            vt_text_add(out, ", ");
+            print_number(op->share, out);
+            vt_text_add(out, "%");
         }
         if (op->n_args)
             vt_text_add(out, ")");
@@ -360,6 +361,10 @@ vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t wi
     }
     if (e.known && e.height == height && e.width == width)
         return VT_OK;
+    char size[48];
+    int n = snprintf(size, sizeof size, "%lld", (long long)height);
+    if (height != width)
+        snprintf(size + n, sizeof size - (size_t)n, ",%lld", (long long)width);
     vt_text list = {0};
     vt_preprocess_print(p, &list);
     vt_status status;
@@ -368,11 +373,10 @@ vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t wi
                          "%.300s ends with images of %lld x %lld (height x width), but the model takes %lld x %lld",
                          list.s, (long long)e.height, (long long)e.width, (long long)height, (long long)width);
     else
-        status =
-            vt_fail(err, VT_EINVAL,
-                    "%.300s leaves images of different sizes; the model takes %lld x %lld: end with resize(%lld) or "
-                    "central_crop(%lld)",
-                    list.s, (long long)height, (long long)width, (long long)height, (long long)height);
+        status = vt_fail(err, VT_EINVAL,
+                         "%.300s leaves images of different sizes; the model takes %lld x %lld: end with resize(%s) or "
+                         "central_crop(%s)",
+                         list.s, (long long)height, (long long)width, size, size);
     vt_text_release(&list);
     return status;
 }

@@ -1,12 +1,16 @@
 /* Preprocessing as a short readable list, "[inception_crop(28), flip]": each image goes through the operations in
  * order. One table (preprocess.c) holds the operations; `vitro recipe keys` and docs list them from it. Equations:
- * spec 5.3. resize(S) resize(H,W)     to that size, aspect not kept; TF bilinear (half-pixel, no antialias, truncating
- * cast) resize_small(S)           shorter side to S, TF area central_crop(S) (H,W)     offset floor((side - S)/2)
+ * spec 5.3.
+ *
+ *   resize(S) (H,W)           to that size, aspect not kept; TF bilinear (half-pixel, no antialias, truncating cast)
+ *   resize_small(S)           shorter side to S, TF area
+ *   central_crop(S) (H,W)     offset floor((side - S)/2)
  *   random_crop(S) (H,W)      offset uniform; random
  *   pad(N)                    N zero pixels on each side (before random_crop)
- *   inception_crop(S)         the paper's crop: area 5-100 %, aspect 0.75-1.33, then resize(S); random
- *   inception_crop(S, MIN)    the same with area MIN% (e.g. 60%) to 100 %
+ *   inception_crop(S) (H,W)   the paper's crop: area 5-100 %, aspect 0.75-1.33, then resize; random
+ *   inception_crop(.., MIN)   the same with area MIN% (e.g. 60%) to 100 %
  *   flip                      left-right with probability 1/2; random
+ *
  * A random operation draws from Philox at (seed, VT_STREAM_AUGMENT, sample position in the run, index of the
  * operation). */
 #ifndef VT_DATA_PREPROCESS_H
@@ -22,9 +26,10 @@
 #define VT_MAX_PREPROCESS 8
 
 typedef struct {
-    int kind; /* row of the table */
-    double args[3];
+    int kind;       /* row of the table */
+    double args[2]; /* pixels */
     int n_args;
+    double share; /* the argument in per cent behind them; 0: not given */
 } vt_preprocess_op;
 
 typedef struct {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/philox.h"
+#include "data/label_sets.h"
 
 /* Fixed, so that a split means the same samples for ever. */
 #define MEMBER_KEY 0x53504c54u /* order within a class */
@@ -32,16 +33,25 @@ static int compare_samples(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void place_entries(const vt_collection_kind *kind, const vt_collection *c, int64_t *members, entry *entries)
+/* The class that a sample is chosen by: its first; samples without any are one class more. */
+static int64_t class_at(const vt_collection_kind *kind, const vt_collection *c, int64_t i)
 {
-    int64_t *seen = members + c->classes;
+    int64_t label = vt_label_sets_first(kind, c, i);
+    return label >= 0 ? label : c->classes;
+}
+
+/* members: twice as many zeros as there are classes. */
+static void place_entries(const vt_collection_kind *kind, const vt_collection *c, int64_t classes, int64_t *members,
+                          entry *entries)
+{
+    int64_t *seen = members + classes;
     for (int64_t i = 0; i < c->count; i++)
-        members[kind->label(c, i)]++;
+        members[class_at(kind, c, i)]++;
     for (int64_t i = 0; i < c->count; i++) {
-        uint64_t label = (uint64_t)kind->label(c, i), n = (uint64_t)members[label];
+        uint64_t label = (uint64_t)class_at(kind, c, i), n = (uint64_t)members[label];
         uint64_t j = vt_permute(MEMBER_KEY, label, n, (uint64_t)seen[label]++);
         entries[i].place = ((2 * j + 1) << 31) / n;
-        entries[i].turn = vt_permute(TURN_KEY, j, (uint64_t)c->classes, label);
+        entries[i].turn = vt_permute(TURN_KEY, j, (uint64_t)classes, label);
         entries[i].sample = (uint32_t)i;
     }
 }
@@ -60,11 +70,11 @@ vt_status vt_select(const vt_collection_kind *kind, const vt_collection *c, int6
                        (long long)(last - first));
     *n = limit > 0 ? limit : last - first;
     entry *entries = malloc((size_t)c->count * sizeof *entries);
-    int64_t *members = calloc((size_t)c->classes * 2, sizeof *members);
+    int64_t classes = c->classes + (c->labels.rows != NULL), *members = calloc((size_t)classes * 2, sizeof *members);
     *chosen = malloc((size_t)*n * sizeof **chosen);
     vt_status status = VT_OK;
     if (entries && members && *chosen) {
-        place_entries(kind, c, members, entries);
+        place_entries(kind, c, classes, members, entries);
         qsort(entries, (size_t)c->count, sizeof *entries, compare_entries);
         for (int64_t i = 0; i < *n; i++)
             (*chosen)[i] = entries[first + i].sample;

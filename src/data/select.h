@@ -8,8 +8,8 @@
 #include "data/collection.h"
 
 /* The keyed order of a collection lists every class at an even pace, so that any stretch of it holds all classes in
- * proportion: member j (in the class's keyed permutation) of a class with n members stands at (2j + 1) / 2n; classes
- * that tie take turns by a permutation keyed by j.
+ * proportion (several labels: by the first; none: a class of its own): member j (in the class's keyed permutation) of a
+ * class with n members stands at (2j + 1) / 2n; classes that tie take turns by a permutation keyed by j.
  *
  * Writes the samples at positions [count * from, count * to) of it, at most limit of them, in rising order, into
  * *chosen (malloc'ed, the caller's; *n of them). The result depends on labels and counts alone. */

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "data/codec.h"
 #include "data/collection.h"
+#include "data/label_sets.h"
 #include "data/select.h"
 
 static const vt_collection_kind *const kinds[] = {&vt_folder_kind, &vt_wds_kind, &vt_idx_kind, &vt_synthetic_kind};
@@ -26,13 +27,25 @@ const vt_source_help vt_source_kinds_help[] = {
     {NULL, NULL, NULL},
 };
 
+const vt_source_help vt_source_options_help[] = {
+    {"split", "split=[A%:B%]", "the samples from A % to B % of the keyed order, every class in proportion"},
+    {"limit", "limit=N", "the first N of them; a smaller N is part of a larger one"},
+    {"labels", "labels=FILE",
+     "each sample's classes, none or several: a row is NAME, TAB, classes with TAB or comma between"},
+    {"classes", "classes=FILE", "names of the classes in order, one a line; not for synthetic:"},
+    {NULL, NULL, NULL},
+};
+static const char *const common_options[] = {"split", "limit", "labels"};
+
 struct vt_source {
     const vt_collection_kind *kind;
     vt_collection all;
     vt_spec spec;
     uint32_t *chosen; /* of all, or NULL: every sample */
     int64_t count;
-    char **numbers; /* names of classes that have none */
+    int most_labels;    /* of any chosen sample, at least 1 */
+    bool single_labels; /* each has exactly one */
+    char **numbers;     /* names of classes that have none */
     size_t name_bytes;
 };
 
@@ -70,8 +83,10 @@ static const vt_collection_kind *find_kind(const vt_spec *spec, vt_err *err)
 
 static vt_status check_options(const vt_source *s, vt_err *err)
 {
-    const char *known[2 + VT_COUNT_OF(s->kind->options)] = {"split", "limit"};
-    int n = 2;
+    const char *known[VT_COUNT_OF(common_options) + VT_COUNT_OF(s->kind->options)];
+    int n = 0;
+    for (size_t i = 0; i < VT_COUNT_OF(common_options); i++)
+        known[n++] = common_options[i];
     for (const char *const *o = s->kind->options; *o; o++)
         known[n++] = *o;
     return vt_spec_check_options(&s->spec, known, n, err);
@@ -86,6 +101,23 @@ static vt_status choose(vt_source *s, vt_err *err)
     if (limit == 0 && from == 0 && to == VT_SHARE_ALL)
         return VT_OK;
     return vt_select(s->kind, &s->all, from, to, limit, &s->chosen, &s->count, err);
+}
+
+static int64_t sample_of(const vt_source *s, int64_t i)
+{
+    assert(i >= 0 && i < s->count);
+    return s->chosen ? (int64_t)s->chosen[i] : i;
+}
+
+static void count_labels(vt_source *s)
+{
+    s->most_labels = 1;
+    s->single_labels = true;
+    for (int64_t i = 0; s->all.labels.rows && i < s->count; i++) {
+        int n = (int)s->all.labels.rows[sample_of(s, i)].n;
+        s->most_labels = n > s->most_labels ? n : s->most_labels;
+        s->single_labels = s->single_labels && n == 1;
+    }
 }
 
 static void name_classes(vt_source *s)
@@ -110,6 +142,9 @@ static vt_status open_parts(vt_source *s, const char *text, vt_err *err)
     }
     if (status == VT_OK) {
         VT_TRY(s->kind->open(&s->all, &s->spec, err));
+        const char *labels = vt_spec_get(&s->spec, "labels");
+        if (labels)
+            VT_TRY(vt_label_sets_read(s->kind, &s->all, labels, err));
         assert(s->all.count >= 1 && s->all.classes >= 1);
         status = choose(s, err);
     }
@@ -129,6 +164,7 @@ vt_status vt_source_open(vt_source **source, const char *spec, vt_err *err)
         return status;
     }
     name_classes(s);
+    count_labels(s);
     *source = s;
     return VT_OK;
 }
@@ -143,15 +179,10 @@ void vt_source_close(vt_source *s)
         vt_free_names(s->all.class_names, (size_t)s->all.classes);
     if (s->kind)
         s->kind->close(&s->all);
+    vt_label_sets_release(&s->all.labels);
     free(s->chosen);
     vt_spec_release(&s->spec);
     free(s);
-}
-
-static int64_t sample_of(const vt_source *s, int64_t i)
-{
-    assert(i >= 0 && i < s->count);
-    return s->chosen ? (int64_t)s->chosen[i] : i;
 }
 
 const char *vt_source_spec(const vt_source *s)
@@ -182,13 +213,55 @@ bool vt_source_has_names(const vt_source *s)
 
 int64_t vt_source_label(const vt_source *s, int64_t i)
 {
-    return s->kind->label(&s->all, sample_of(s, i));
+    return vt_label_sets_first(s->kind, &s->all, sample_of(s, i));
+}
+
+bool vt_source_has_single_labels(const vt_source *s)
+{
+    return s->single_labels;
+}
+
+int vt_source_most_labels(const vt_source *s)
+{
+    return s->most_labels;
+}
+
+int vt_source_labels(const vt_source *s, int64_t i, int32_t *classes, int width)
+{
+    int32_t all[VT_MAX_LABELS];
+    int n = vt_label_sets_of(s->kind, &s->all, sample_of(s, i), all);
+    assert(n <= width);
+    for (int k = 0; k < width; k++)
+        classes[k] = k < n ? all[k] : -1;
+    return n;
+}
+
+void vt_source_class_counts(const vt_source *s, int64_t *counts)
+{
+    int32_t classes[VT_MAX_LABELS];
+    memset(counts, 0, (size_t)s->all.classes * sizeof *counts);
+    for (int64_t i = 0; i < s->count; i++) {
+        int n = vt_label_sets_of(s->kind, &s->all, sample_of(s, i), classes);
+        for (int k = 0; k < n; k++)
+            counts[classes[k]]++;
+    }
 }
 
 const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size_t size)
 {
     s->kind->sample_name(&s->all, sample_of(s, i), buf, size);
     return buf;
+}
+
+/* The classes of labels=FILE, sample by sample, each list ended by -1. */
+static void hash_labels(const vt_source *s, vt_hasher *h)
+{
+    int32_t classes[VT_MAX_LABELS + 1];
+    for (int64_t i = 0; s->all.labels.rows && i < s->count; i++) {
+        int n = vt_label_sets_of(s->kind, &s->all, sample_of(s, i), classes);
+        classes[n] = -1;
+        vt_hasher_add(h, classes, (size_t)(n + 1) * sizeof *classes);
+    }
 }
 
 void vt_source_fingerprint(const vt_source *s, char hex[VT_HASH_HEX])
@@ -214,6 +287,7 @@ void vt_source_fingerprint(const vt_source *s, char hex[VT_HASH_HEX])
             vt_hasher_add(h, line, (size_t)n + 1);
         }
     }
+    hash_labels(s, h);
     vt_hasher_finish(h, hex);
 }
 
@@ -265,7 +339,7 @@ vt_status vt_collection_name_classes(vt_collection *c, const vt_spec *spec, int6
     if (!path)
         return VT_OK;
     VT_TRY(vt_class_file_read(path, &c->class_names, &c->classes, err));
-    if (max_label >= c->classes)
+    if (max_label >= c->classes && !vt_spec_get(spec, "labels"))
         return vt_fail(err, VT_EINVAL, "%s names %lld classes, but the data have a class numbered %lld", path,
                        (long long)c->classes, (long long)max_label);
     return VT_OK;

@@ -7,7 +7,8 @@
  * A bare path is recognised by what it is (a folder, *.tar[.gz] files). Options follow `?`, joined by `&`:
  * split=[A%:B%] (of the source's keyed order, every class in proportion), limit=N (the first N of the keyed order:
  * nested, every class in proportion), classes=FILE (one name a line in order; a line "number TAB name [TAB words]" is
- * accepted too). Access is random: sample i is the same image for ever. Reading is thread-safe. */
+ * accepted too), labels=FILE (each sample's classes, none or several: label_sets.h). Access is random: sample i is the
+ * same image for ever. Reading is thread-safe. */
 #ifndef VT_DATA_SOURCE_H
 #define VT_DATA_SOURCE_H
 
@@ -20,6 +21,8 @@
 #include "base/text.h"
 #include "data/image.h"
 
+#define VT_MAX_LABELS 64 /* classes of one sample */
+
 typedef struct vt_source vt_source;
 
 vt_status vt_source_open(vt_source **source, const char *spec, vt_err *err) VT_MUST_USE;
@@ -30,8 +33,18 @@ int64_t vt_source_count(const vt_source *s);    /* samples, after split and limi
 int64_t vt_source_classes(const vt_source *s);
 /* The folder's name, or that of classes=FILE; the number where a format has no names. */
 const char *vt_source_class_name(const vt_source *s, int64_t c);
-bool vt_source_has_names(const vt_source *s);           /* false: classes are bare numbers */
-int64_t vt_source_label(const vt_source *s, int64_t i); /* 0 .. classes-1 */
+bool vt_source_has_names(const vt_source *s); /* false: classes are bare numbers */
+/* Sample i's class where it has one, 0 .. classes-1; of several the first, -1 where it has none (labels=FILE). */
+int64_t vt_source_label(const vt_source *s, int64_t i);
+/* Whether every sample has exactly one class; only labels=FILE can make it false. */
+bool vt_source_has_single_labels(const vt_source *s);
+/* Most classes that any sample has, at least 1. */
+int vt_source_most_labels(const vt_source *s);
+/* All classes of sample i, ascending, into classes (width of them, at least vt_source_most_labels); -1 fills the rest.
+ * Returns how many there are. */
+int vt_source_labels(const vt_source *s, int64_t i, int32_t *classes, int width);
+/* Samples that have each class, into counts (one a class): for class weights and reports. */
+void vt_source_class_counts(const vt_source *s, int64_t *counts);
 /* The name of sample i for messages ("cat/0042.jpg", "shard-03.tar:n0144_12.jpg", "train-images[17]"), written into
  * buf. */
 const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size_t size);
@@ -41,8 +54,9 @@ const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size
 void vt_source_fingerprint(const vt_source *s, char hex[VT_HASH_HEX]);
 /* Host memory that the open source keeps (index, IDX pixels), in bytes: a line of the plan. */
 size_t vt_source_resident_bytes(const vt_source *s);
-/* Bytes that one reader takes at most while it reads the largest image: two images (before and after preprocessing), and where
- * the format does not tell the size (folder, wds) what VT_MAX_PIXELS allows, the encoded file and the decoder's own. */
+/* Bytes that one reader takes at most while it reads the largest image: two images (before and after preprocessing),
+ * and where the format does not tell the size (folder, wds) what VT_MAX_PIXELS allows, the encoded file and the
+ * decoder's own. */
 size_t vt_source_decode_bytes(const vt_source *s);
 
 /* A worker's buffers, reused from sample to sample; {0} to begin with. */
@@ -61,5 +75,7 @@ typedef struct {
     const char *name, *form, *help;
 } vt_source_help;
 extern const vt_source_help vt_source_kinds_help[];
+/* What may follow '?' whatever the kind, and classes=FILE: name, form, sentence; NULL-terminated. */
+extern const vt_source_help vt_source_options_help[];
 
 #endif

@@ -1,6 +1,7 @@
 /* wds:SHARDS, WebDataset: tar files in which the members of one sample stand together and share their name up to the
- * first dot of its last part: KEY.jpg (or .jpeg, .png) and KEY.cls, the class number in ASCII. Other members (.json,
- * .txt) are passed over. The headers of all shards are walked once at the start; samples are then read by offset. */
+ * first dot of its last part: KEY.jpg (or .jpeg, .png) and KEY.cls, the class number in ASCII, which labels=FILE makes
+ * unnecessary. Other members (.json, .txt) are passed over. The headers of all shards are walked once at the start;
+ * samples are then read by offset. */
 #include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ typedef struct {
     int64_t n, capacity;
     vt_text names;
     int64_t max_label;
+    bool labelled; /* by labels=FILE: KEY.cls may be missing */
 } wds;
 
 /* The sample that is being put together from its members. */
@@ -82,7 +84,7 @@ static vt_status add_sample(wds *w, int32_t index, const group *g, vt_err *err)
 static vt_status finish_group(wds *w, int32_t index, group *g, vt_err *err)
 {
     vt_status status = VT_OK;
-    if (g->has_image && g->has_label)
+    if (g->has_image && (g->has_label || w->labelled))
         status = add_sample(w, index, g, err);
     else if (g->has_image)
         status = vt_fail(err, VT_EFORMAT,
@@ -94,6 +96,7 @@ static vt_status finish_group(wds *w, int32_t index, group *g, vt_err *err)
     if (status != VT_OK)
         return vt_prefix(err, "%s: sample %s", w->shards[index].given, g->key.s);
     g->has_image = g->has_label = false;
+    g->label = 0;
     return VT_OK;
 }
 
@@ -204,6 +207,7 @@ static vt_status wds_open(vt_collection *c, const vt_spec *spec, vt_err *err)
         return vt_prefix(err, "data '%.300s'", spec->text);
     w->shards = vt_xcalloc((size_t)n, sizeof *w->shards);
     w->n_shards = n;
+    w->labelled = vt_spec_get(spec, "labels") != NULL;
     for (int64_t i = 0; i < n; i++)
         w->shards[i] = (shard){.given = vt_xstrdup(paths[i]), .fd = -1};
     vt_free_names(paths, (size_t)n);
@@ -242,6 +246,14 @@ static void wds_name(const vt_collection *c, int64_t i, char *buf, size_t size)
     const wds *w = c->state;
     const sample *s = &w->samples[i];
     snprintf(buf, size, "%s:%s", vt_path_base(w->shards[s->shard].given), w->names.s + s->name);
+}
+
+static const char *wds_key(const vt_collection *c, int64_t i, size_t *n)
+{
+    const wds *w = c->state;
+    const char *name = w->names.s + w->samples[i].name;
+    *n = (size_t)(extension_of(name) - name);
+    return name;
 }
 
 static void wds_identify_sample(const vt_collection *c, int64_t i, vt_hasher *h)
@@ -286,6 +298,7 @@ const vt_collection_kind vt_wds_kind = {
     .close = wds_close,
     .label = wds_label,
     .sample_name = wds_name,
+    .key = wds_key,
     .identify_sample = wds_identify_sample,
     .read = wds_read,
 };

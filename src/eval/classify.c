@@ -1,6 +1,6 @@
-/* Top-1, top-5, loss and accuracy by class over one pass (spec 6.3). The rank of an image's class among its logits
- * decides both: top-k is rank < k. The loss comes from the model's own operation; the mean is taken over positions in
- * order, in double. */
+/* Top-1, top-5, loss and accuracy by class over one pass (spec 6.3). The rank of an image's class among its logits, the
+ * best one where it has several, decides both: top-k is rank < k. Images without a class are left out. The loss comes
+ * from the model's own operation; the mean is taken over positions in order, in double. */
 #include "eval/classify.h"
 
 #include <assert.h>
@@ -25,19 +25,44 @@ static int64_t rank_of(const float *logits, int64_t classes, int64_t class)
     return rank;
 }
 
+/* The first of each row; class 0 stands in where there is none. */
+static void write_labels(const vt_eval_pass *pass, const vt_eval_rows *rows)
+{
+    int32_t first[256];
+    for (int64_t i = 0; i < rows->count; i++) {
+        int32_t class = rows->labels[i * rows->width_labels];
+        int64_t lane = i % 256;
+        first[lane] = class < 0 ? 0 : class;
+        if (lane == 255 || i + 1 == rows->count)
+            vt_device_write(pass->backend->device, pass->model->labels + i - lane, first,
+                            (size_t)(lane + 1) * sizeof *first);
+    }
+}
+
+/* What the sigmoid loss over several classes has less than that over the first alone: the logits of the others. */
+static double further_logits(const vt_eval_rows *rows, int64_t i, int64_t classes)
+{
+    const int32_t *labels = rows->labels + i * rows->width_labels;
+    double sum = 0;
+    for (int k = 1; k < rows->width_labels && labels[k] >= 0; k++)
+        sum += (double)rows->logits[i * classes + labels[k]];
+    return sum;
+}
+
 static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
 {
     const vt_eval_pass *pass = t->pass;
     vt_model *m = pass->model;
     vt_pass p = {.backend = pass->backend, .samples = rows->count, .slices = pass->slices, .weight = 1};
-    vt_device_write(pass->backend->device, m->labels, rows->labels, (size_t)rows->count * sizeof(int32_t));
+    write_labels(pass, rows);
     vt_model_loss(m, &p);
     float loss[256];
     for (int64_t i = 0; i < rows->count; i++) {
         int64_t lane = i % 256, left = rows->count - i;
         if (lane == 0)
             vt_device_read(pass->backend->device, loss, m->loss + i, (size_t)(left < 256 ? left : 256) * sizeof(float));
-        t->loss += (double)loss[lane];
+        if (rows->labels[i * rows->width_labels] >= 0)
+            t->loss += (double)loss[lane] - further_logits(rows, i, m->config.classes);
         if (!isfinite(loss[lane])) {
             char name[256];
             int64_t position = rows->position + i;
@@ -48,19 +73,33 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
     return VT_OK;
 }
 
+static void count_row(vt_classification *r, const float *logits, const int32_t *labels, int width)
+{
+    int64_t best = r->classes;
+    if (labels[0] < 0) {
+        r->unlabelled++;
+        return;
+    }
+    for (int k = 0; k < width && labels[k] >= 0; k++) {
+        int64_t rank = rank_of(logits, r->classes, labels[k]);
+        best = rank < best ? rank : best;
+    }
+    r->count++;
+    r->right1 += best < 1;
+    r->right5 += best < 5;
+    for (int k = 0; k < width && labels[k] >= 0; k++) {
+        r->class_count[labels[k]]++;
+        r->class_right[labels[k]] += best < 1;
+    }
+}
+
 static vt_status count_rows(void *context, const vt_eval_rows *rows, vt_err *err)
 {
     tally *t = context;
     vt_classification *r = t->result;
     VT_TRY(add_losses(t, rows, err));
-    for (int64_t i = 0; i < rows->count; i++) {
-        int64_t label = rows->labels[i], rank = rank_of(rows->logits + i * r->classes, r->classes, label);
-        r->count++;
-        r->class_count[label]++;
-        r->right1 += rank < 1;
-        r->class_right[label] += rank < 1;
-        r->right5 += rank < 5;
-    }
+    for (int64_t i = 0; i < rows->count; i++)
+        count_row(r, rows->logits + i * r->classes, rows->labels + i * rows->width_labels, rows->width_labels);
     return VT_OK;
 }
 
@@ -86,6 +125,9 @@ vt_status vt_classify(const vt_eval_pass *pass, vt_classification *result, vt_er
     result->class_right = vt_xcalloc((size_t)result->classes, sizeof(int64_t));
     tally t = {.pass = pass, .result = result};
     VT_TRY(vt_eval_run(pass, count_rows, &t, err));
+    if (result->count == 0 && result->unlabelled > 0)
+        return vt_fail(err, VT_EINVAL, "no image of %s has a class: there is nothing to count",
+                       vt_source_spec(pass->source));
     result->loss = t.loss / (double)(result->count > 0 ? result->count : 1);
     return VT_OK;
 }

@@ -7,12 +7,15 @@
 
 typedef struct {
     int64_t count, classes;
+    int64_t unlabelled; /* samples without any class: left out of count and of everything else */
     int64_t right1, right5;
-    double loss;                        /* mean sigmoid cross-entropy */
-    int64_t *class_count, *class_right; /* per class; malloc'ed */
+    double loss; /* mean sigmoid cross-entropy */
+    /* For each class the samples that have it, and those of them whose prediction is right; malloc'ed. */
+    int64_t *class_count, *class_right;
 } vt_classification;
 
-/* A prediction counts for top-k when fewer than k classes have a larger logit, or an equal one and a smaller index. */
+/* A prediction counts for top-k when one of the sample's classes has fewer than k before it: those with a larger logit,
+ * or an equal one and a smaller index. VT_EINVAL where no sample has a class. */
 vt_status vt_classify(const vt_eval_pass *pass, vt_classification *result, vt_err *err) VT_MUST_USE;
 void vt_classification_release(vt_classification *c);
 

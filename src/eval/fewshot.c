@@ -172,7 +172,8 @@ static vt_status keep_rows(void *context, const vt_eval_rows *rows, vt_err *err)
         }
     memcpy(s->features + rows->position * s->width, rows->features, (size_t)(rows->count * s->width) * sizeof(float));
     if (s->labels)
-        memcpy(s->labels + rows->position, rows->labels, (size_t)rows->count * sizeof(int32_t));
+        memcpy(s->labels + rows->position, rows->labels, /* one a row: checked */
+               (size_t)rows->count * sizeof(int32_t));
     return VT_OK;
 }
 
@@ -253,6 +254,12 @@ static vt_status check_classes(const vt_eval_pass *train, const vt_eval_pass *te
     const vt_source *pool = train->source, *tested = test->source;
     int64_t classes = vt_source_classes(pool);
     assert(!train->label_map);
+    if (!vt_source_has_single_labels(pool) || !vt_source_has_single_labels(tested))
+        return vt_fail(
+            err, VT_EINVAL,
+            "few-shot evaluation needs exactly one class for every image; labels=FILE gives some image of %s "
+            "none or several",
+            vt_source_spec(vt_source_has_single_labels(pool) ? tested : pool));
     if (test->label_map)
         return VT_OK;
     if (vt_source_classes(tested) != classes)

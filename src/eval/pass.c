@@ -22,6 +22,7 @@ static vt_loader_options loader_options(const vt_model *model, int64_t samples)
         .height = model->config.image_height,
         .width = model->config.image_width,
         .batch = samples,
+        .labels = VT_MAX_LABELS, /* planned for whatever source comes */
         .slots = SLOTS,
     };
 }
@@ -33,13 +34,25 @@ static buffers take_buffers(vt_arena *arena, const vt_model *model, int64_t samp
     b.ring = vt_loader_place(arena, &o);
     b.features = vt_arena_take(arena, samples * model->config.width, sizeof(float));
     b.logits = vt_arena_take(arena, samples * model->config.classes, sizeof(float));
-    b.labels = vt_arena_take(arena, samples, sizeof(int32_t));
+    b.labels = vt_arena_take(arena, samples * VT_MAX_LABELS, sizeof(int32_t));
     return b;
 }
 
 void vt_eval_place(vt_arena *arena, const vt_model *model, int64_t samples)
 {
     take_buffers(arena, model, samples);
+}
+
+/* A row's classes through the map, in ascending order again. */
+static void map_row(const int32_t *map, const int32_t *from, int width, int32_t *to)
+{
+    for (int n = 0; n < width; n++) {
+        int32_t class = map && from[n] >= 0 ? map[from[n]] : from[n];
+        int at = n;
+        for (; class >= 0 && at > 0 && to[at - 1] > class; at--)
+            to[at] = to[at - 1];
+        to[at] = class;
+    }
 }
 
 static void forward(const vt_eval_pass *pass, const vt_batch *batch, const buffers *b)
@@ -53,8 +66,9 @@ static void forward(const vt_eval_pass *pass, const vt_batch *batch, const buffe
     vt_device_read(device, b->features, m->features, n * (size_t)m->config.width * sizeof(float));
     if (m->config.classes > 0)
         vt_device_read(device, b->logits, m->logits, n * (size_t)m->config.classes * sizeof(float));
+    int width = vt_source_most_labels(pass->source);
     for (size_t i = 0; i < n; i++)
-        b->labels[i] = pass->label_map ? pass->label_map[batch->labels[i]] : batch->labels[i];
+        map_row(pass->label_map, batch->labels + i * (size_t)width, width, b->labels + i * (size_t)width);
 }
 
 static vt_status pump(const vt_eval_pass *pass, vt_loader *loader, int64_t total, const buffers *b, vt_eval_fn *receive,
@@ -72,7 +86,8 @@ static vt_status pump(const vt_eval_pass *pass, vt_loader *loader, int64_t total
                              .count = batch.count,
                              .features = b->features,
                              .logits = pass->model->config.classes > 0 ? b->logits : NULL,
-                             .labels = b->labels};
+                             .labels = b->labels,
+                             .width_labels = vt_source_most_labels(pass->source)};
         vt_loader_release_batch(loader);
         VT_TRY(receive(context, &rows, err));
         done += rows.count;
@@ -89,6 +104,7 @@ vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *conte
     vt_loader *loader = NULL;
     vt_loader_options o = loader_options(pass->model, pass->model->samples);
     o.source = pass->source;
+    o.labels = vt_source_most_labels(pass->source);
     o.preprocess = pass->preprocess;
     o.end = total;
     o.picks = pass->picks;

@@ -28,7 +28,8 @@ typedef struct {
     int64_t position, count;
     const float *features; /* (count, width) */
     const float *logits;   /* (count, classes); NULL where the model has no classifier */
-    const int32_t *labels; /* (count), through the pass's label_map */
+    const int32_t *labels; /* (count, width_labels): the classes of each, ascending, then -1; through label_map */
+    int width_labels;
 } vt_eval_rows;
 
 /* pass->model still holds this micro-batch; its m->images may be overwritten once the receiver returns. */

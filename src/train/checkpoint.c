@@ -342,9 +342,10 @@ static vt_status write_files(const char *dir, vt_engine *e, const vt_checkpoint_
     VT_TRY(save_tensors(dir, OPTIMIZER_FILE, e, optimizer_tensors(e), e->optimizer.n_state, files, err));
     VT_TRY(enlist(dir, STATE_FILE, files, err));
     VT_TRY(enlist(dir, CONFIG_FILE, files, err));
-    json_t *manifest = json_pack("{s:{s:s, s:s, s:s}, s:s, s:s, s:I, s:O}", "program", "name", "vitro", "version",
-                                 vt_version(), "instruction_set", e->backend.isa->name, "recipe_sha256", s->recipe_hash,
-                                 "data_sha256", s->data_hash, "step", (json_int_t)s->step, "files", files);
+    json_t *manifest =
+        json_pack("{s:{s:s, s:s, s:s}, s:s, s:s, s:I, s:O}", "program", "name", "vitro", "version", vt_version(),
+                  "instruction_set", e->backend.isa->bytes, "recipe_sha256", s->recipe_hash, "data_sha256",
+                  s->data_hash, "step", (json_int_t)s->step, "files", files);
     VT_TRY(save_json(dir, MANIFEST_FILE, manifest, err));
     return vt_sync_dir(dir, err);
 }

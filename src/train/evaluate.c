@@ -46,11 +46,11 @@ vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
     if (tr->state.step == tr->result->resumed_from)
         return VT_OK; /* a finished run, asked again: metrics.jsonl has this line */
     vt_estimate top5 = vt_accuracy(c.right5, c.count);
-    vt_run_log_metrics(&tr->run,
-                       json_pack("{s:I, s:I, s:f, s:[f,f], s:f, s:o, s:f}", "step", (json_int_t)tr->state.step,
-                                 "images", (json_int_t)tr->progress.images, "eval_top1", tr->progress.eval_top1.value,
-                                 "eval_top1_interval", tr->progress.eval_top1.low, tr->progress.eval_top1.high,
-                                 "eval_top5", top5.value, "eval_loss", vt_json_number(c.loss), "elapsed", vt_trainer_elapsed(tr)));
+    vt_run_log_metrics(
+        &tr->run, json_pack("{s:I, s:I, s:f, s:[f,f], s:f, s:o, s:f}", "step", (json_int_t)tr->state.step, "images",
+                            (json_int_t)tr->progress.images, "eval_top1", tr->progress.eval_top1.value,
+                            "eval_top1_interval", tr->progress.eval_top1.low, tr->progress.eval_top1.high, "eval_top5",
+                            top5.value, "eval_loss", vt_json_number(c.loss), "elapsed", vt_trainer_elapsed(tr)));
     return VT_OK;
 }
 
@@ -109,9 +109,9 @@ vt_status vt_trainer_fewshot(vt_trainer *tr, vt_err *err)
     VT_TRY(status);
     vt_estimate e = vt_accuracy(r.right[0][0], r.test_count);
     if (tr->state.step != tr->result->resumed_from)
-        vt_run_log_metrics(&tr->run, json_pack("{s:I, s:i, s:f, s:[f,f], s:f, s:f}", "step", (json_int_t)tr->state.step,
-                                               "shots", o.shots[0], "fewshot", e.value, "fewshot_interval", e.low,
-                                               e.high, "seconds", vt_trainer_seconds_since(started), "elapsed",
-                                               vt_trainer_elapsed(tr)));
+        vt_run_log_metrics(&tr->run,
+                           json_pack("{s:I, s:i, s:f, s:[f,f], s:f, s:f}", "step", (json_int_t)tr->state.step, "shots",
+                                     o.shots[0], "fewshot", e.value, "fewshot_interval", e.low, e.high, "seconds",
+                                     vt_trainer_seconds_since(started), "elapsed", vt_trainer_elapsed(tr)));
     return VT_OK;
 }

@@ -23,7 +23,7 @@ typedef struct {
     const vt_isa *isa;
     vt_run run;
     vt_source *source, *eval_source, *shots_pool, *shots_test; /* all but the first may be NULL */
-    int32_t *eval_labels; /* class of eval_source -> class of the model */
+    int32_t *eval_labels;                                      /* class of eval_source -> class of the model */
     vt_engine engine;
     vt_loader *loader;
     vt_checkpoint_info info;

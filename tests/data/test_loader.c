@@ -29,6 +29,7 @@ static void rig_start(rig *r)
     vt_err err = {0};
     r->options.source = r->source;
     r->options.preprocess = &r->preprocess;
+    r->options.labels = r->options.labels ? r->options.labels : vt_source_most_labels(r->source);
     vt_arena counting = vt_arena_counting();
     assert_null(vt_loader_place(&counting, &r->options));
     r->ring = aligned_alloc(VT_ARENA_ALIGN, counting.used);
