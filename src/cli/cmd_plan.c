@@ -28,6 +28,7 @@ typedef struct {
 
 /* What is planned; source bytes are 0 without data. */
 typedef struct {
+    vt_recipe recipe; /* which the training borrows from */
     vt_training training;
     vt_plan plan;
     bool fits;
@@ -62,39 +63,33 @@ static vt_status recipe_of_options(const plan_options *o, vt_recipe *r, int64_t 
 }
 
 /* --model, everything that follows from it but the memory of data. */
-static vt_status resolve_options(const plan_options *o, vt_training *t, vt_err *err)
+static vt_status resolve_options(const plan_options *o, planned *p, vt_err *err)
 {
-    vt_recipe recipe;
-    int64_t classes = 0;
-    vt_status status = recipe_of_options(o, &recipe, &classes, err);
-    if (status == VT_OK)
-        status = vt_recipe_resolve(&recipe, 1, classes, t, err);
-    vt_recipe_release(&recipe);
-    return status;
+    vt_data_facts facts = {.images = 1, .most_labels = 1};
+    VT_TRY(recipe_of_options(o, &p->recipe, &facts.classes, err));
+    return vt_recipe_resolve(&p->recipe, &facts, &p->training, err);
 }
 
-static vt_status resolve_recipe(const vt_args *args, vt_training *t, size_t *source_bytes, size_t *decode_bytes,
-                                vt_err *err)
+static vt_status resolve_recipe(const vt_args *args, planned *p, vt_plan_data *data, vt_err *err)
 {
-    vt_recipe recipe;
     vt_source *train = NULL, *eval = NULL;
     char *path = NULL;
     VT_TRY(vt_shipped_resolve(args->list[0], &path, err));
-    vt_status status = vt_recipe_load(&recipe, path, args->list + 1, args->n - 1, err);
+    vt_status status = vt_recipe_load(&p->recipe, path, args->list + 1, args->n - 1, err);
     free(path);
     VT_TRY(status);
-    if ((status = vt_source_open(&train, recipe.data.train, err)) != VT_OK)
+    if ((status = vt_source_open(&train, p->recipe.data.train, err)) != VT_OK)
         (void)vt_prefix(err, "data.train");
-    else if (recipe.data.eval[0] && (status = vt_source_open(&eval, recipe.data.eval, err)) != VT_OK)
+    else if (p->recipe.data.eval[0] && (status = vt_source_open(&eval, p->recipe.data.eval, err)) != VT_OK)
         (void)vt_prefix(err, "data.eval");
     if (status == VT_OK) {
-        *source_bytes = vt_source_resident_bytes(train) + (eval ? vt_source_resident_bytes(eval) : 0);
-        *decode_bytes = vt_source_decode_bytes(train);
-        status = vt_recipe_resolve(&recipe, vt_source_count(train), vt_source_classes(train), t, err);
+        data->sources = vt_source_resident_bytes(train) + (eval ? vt_source_resident_bytes(eval) : 0);
+        data->decode = vt_source_decode_bytes(train);
+        vt_data_facts facts = vt_data_facts_of(train);
+        status = vt_recipe_resolve(&p->recipe, &facts, &p->training, err);
     }
     vt_source_close(train);
     vt_source_close(eval);
-    vt_recipe_release(&recipe);
     return status;
 }
 
@@ -223,22 +218,20 @@ static vt_status run(const plan_options *o, const vt_args *args, vt_err *err)
 {
     planned p = {0};
     const vt_isa *isa = NULL;
-    size_t source_bytes = 0, decode_bytes = 0;
-    VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &isa, err));
-    if (o->model)
-        VT_TRY(resolve_options(o, &p.training, err));
-    else
-        VT_TRY(resolve_recipe(args, &p.training, &source_bytes, &decode_bytes, err));
-    vt_status status = vt_plan_training(&p.training, isa, source_bytes, decode_bytes, &p.plan, err);
+    vt_plan_data data = {0};
+    vt_status status = vt_isa_pick(getenv("VITRO_ISA"), &isa, err);
+    if (status == VT_OK)
+        status = o->model ? resolve_options(o, &p, err) : resolve_recipe(args, &p, &data, err);
+    if (status == VT_OK)
+        status = vt_plan_training(&p.training, isa, &data, &p.plan, err);
     p.fits = status == VT_OK;
-    if (p.plan.n_lines == 0)
-        return status;
-    if (o->json) {
+    if (p.plan.n_lines > 0 && o->json) {
         print_json(&p);
-    } else {
+    } else if (p.plan.n_lines > 0) {
         print_model(&p.training.model);
         print_memory(&p);
     }
+    vt_recipe_release(&p.recipe);
     return status;
 }
 
@@ -253,9 +246,12 @@ static vt_status check(const plan_options *o, const vt_args *args, vt_err *err)
         return vt_fail(err, VT_EINVAL,
                        "--head, --image, --classes, --batch and --micro-batch go with --model; a recipe is "
                        "changed by key=value");
-    vt_training unused;
-    if (o->model)
-        return resolve_options(o, &unused, err);
+    if (o->model) {
+        planned p = {0};
+        vt_status status = resolve_options(o, &p, err);
+        vt_recipe_release(&p.recipe);
+        return status;
+    }
     return vt_cli_check_overrides(args, err);
 }
 

@@ -85,7 +85,7 @@ static void forward(vt_loaded *l, predictions *p, int64_t first, int64_t count, 
 static void predict_all(vt_cli *cli, vt_loaded *l, const vt_args *args, predictions *p)
 {
     const vt_model_config *c = &l->info.model;
-    const int64_t n = args->n - 1, samples = l->engine.model.samples;
+    const int64_t n = args->n - 1, samples = l->engine.model.use.samples;
     const size_t image_bytes = (size_t)(c->image_height * c->image_width * 3);
     vt_image image = {0}, spare = {0};
     int64_t done = 0; /* of p->n, those with logits */

@@ -164,8 +164,10 @@ static vt_status resolve(const vt_recipe *r, vt_training *t, vt_err *err)
         return vt_prefix(err, "data.train");
     if (r->data.eval[0] && (status = vt_source_open(&eval, r->data.eval, err)) != VT_OK)
         (void)vt_prefix(err, "data.eval");
-    if (status == VT_OK)
-        status = vt_recipe_resolve(r, vt_source_count(train), vt_source_classes(train), t, err);
+    if (status == VT_OK) {
+        vt_data_facts facts = vt_data_facts_of(train);
+        status = vt_recipe_resolve(r, &facts, t, err);
+    }
     vt_source_close(train);
     vt_source_close(eval);
     return status;

@@ -31,7 +31,7 @@ static size_t total(const size_t bytes[VT_N_ARENAS])
 static vt_status choose_batch(vt_engine_options *o, vt_err *err)
 {
     size_t bytes[VT_N_ARENAS];
-    for (o->samples = DEFAULT_BATCH; o->samples > 1; o->samples /= 2) {
+    for (o->use.samples = DEFAULT_BATCH; o->use.samples > 1; o->use.samples /= 2) {
         VT_TRY(vt_engine_measure(o, bytes, err));
         if ((double)total(bytes) <= MEMORY_SHARE * (double)vt_machine_memory())
             break;
@@ -48,7 +48,7 @@ static vt_status open_engine(vt_loaded *l, const vt_load_options *given, vt_err 
     VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &o.isa, err));
     o.threads = (int)threads;
     o.workers = l->workers = vt_machine_cpus();
-    o.samples = batch;
+    o.use = (vt_model_use){.samples = batch, .label_width = 1};
     l->slices = SLICES;
     if (batch == 0)
         VT_TRY(choose_batch(&o, err));

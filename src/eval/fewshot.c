@@ -283,7 +283,7 @@ vt_status vt_fewshot(const vt_eval_pass *train, const vt_eval_pass *test, const 
     VT_TRY(check_options(o, err));
     VT_TRY(check_classes(train, test, err));
     int64_t test_count = test->picks ? test->n_picks : vt_source_count(test->source);
-    int64_t width = train->model->config.width, classes = vt_source_classes(train->source);
+    int64_t width = train->model->feature_width, classes = vt_source_classes(train->source);
     int threads = vt_pool_threads(train->backend->exec.pool);
     assert(test_count >= 1);
     *r = (vt_fewshot_result){.n_shots = o->n_shots, .n_seeds = o->n_seeds, .test_count = test_count};

@@ -32,7 +32,7 @@ static buffers take_buffers(vt_arena *arena, const vt_model *model, int64_t samp
     vt_loader_options o = loader_options(model, samples);
     buffers b;
     b.ring = vt_loader_place(arena, &o);
-    b.features = vt_arena_take(arena, samples * model->config.width, sizeof(float));
+    b.features = vt_arena_take(arena, samples * model->feature_width, sizeof(float));
     b.logits = vt_arena_take(arena, samples * model->config.classes, sizeof(float));
     b.labels = vt_arena_take(arena, samples * VT_MAX_LABELS, sizeof(int32_t));
     return b;
@@ -63,7 +63,7 @@ static void forward(const vt_eval_pass *pass, const vt_batch *batch, const buffe
     vt_pass p = {.backend = pass->backend, .samples = batch->count, .pixels = pass->pixels, .slices = pass->slices};
     vt_device_write(device, m->images, batch->images, n * image);
     vt_model_forward(m, &p);
-    vt_device_read(device, b->features, m->features, n * (size_t)m->config.width * sizeof(float));
+    vt_device_read(device, b->features, m->features, n * (size_t)m->feature_width * sizeof(float));
     if (m->config.classes > 0)
         vt_device_read(device, b->logits, m->logits, n * (size_t)m->config.classes * sizeof(float));
     int width = vt_source_most_labels(pass->source);
@@ -102,7 +102,7 @@ vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *conte
     size_t mark = pass->memory->used;
     int64_t total = pass->picks ? pass->n_picks : vt_source_count(pass->source);
     vt_loader *loader = NULL;
-    vt_loader_options o = loader_options(pass->model, pass->model->samples);
+    vt_loader_options o = loader_options(pass->model, pass->model->use.samples);
     o.source = pass->source;
     o.labels = vt_source_most_labels(pass->source);
     o.preprocess = pass->preprocess;
@@ -114,7 +114,7 @@ vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *conte
                        "the preprocessing of an evaluation must not be random: leave out random_crop, "
                        "inception_crop and flip");
     VT_TRY(vt_preprocess_check(pass->preprocess, o.height, o.width, err));
-    buffers b = take_buffers(pass->memory, pass->model, pass->model->samples);
+    buffers b = take_buffers(pass->memory, pass->model, pass->model->use.samples);
     vt_status status = vt_loader_new(&loader, &o, b.ring, err);
     if (status == VT_OK)
         status = pump(pass, loader, total, &b, receive, context, err);

@@ -120,7 +120,7 @@ typedef struct {
     vt_loss_kind kind;
     float smoothing;
     const float *class_weights; /* (classes), device memory; or NULL */
-} vt_loss;
+} vt_loss_options;
 
 /* Told of every tensor that a pass writes, in the order of work and before it is overwritten: "blocks.3.attn.scores"
  * and the like, gradients as "grad blocks.3.mlp.fc1.act". For forensics; it may read, with kernels too. */
@@ -131,7 +131,7 @@ typedef struct {
     const vt_backend *backend;
     int64_t samples; /* in this micro-batch, 1 .. m->use.samples */
     vt_pixel_range pixels;
-    vt_loss loss;
+    vt_loss_options loss;
     int slices;          /* of sums over samples */
     bool accumulate;     /* gradients are added to what is there (micro-batches after the first) */
     float weight;        /* of one sample in the loss: 1 / batch */

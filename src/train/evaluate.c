@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "base/text.h"
 #include "eval/fewshot.h"
 #include "eval/stats.h"

@@ -53,22 +53,17 @@ static void hash_recipe(const vt_recipe *r, char hex[VT_HASH_HEX])
     vt_text_release(&text);
 }
 
-static vt_data_facts data_facts(const vt_trainer *tr)
-{
-    return (vt_data_facts){.images = vt_source_count(tr->source),
-                           .classes = vt_source_classes(tr->source),
-                           .most_labels = vt_source_most_labels(tr->source)};
-}
-
 static vt_status make_plan(vt_trainer *tr, vt_err *err)
 {
-    vt_data_facts facts = data_facts(tr);
-    size_t source_bytes = vt_source_resident_bytes(tr->source), decode_bytes = vt_source_decode_bytes(tr->source);
+    vt_data_facts facts = vt_data_facts_of(tr->source);
+    vt_plan_data data = {.sources = vt_source_resident_bytes(tr->source), .decode = vt_source_decode_bytes(tr->source)};
     if (tr->eval_source)
-        source_bytes += vt_source_resident_bytes(tr->eval_source);
+        data.sources += vt_source_resident_bytes(tr->eval_source);
     VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &tr->isa, err));
     VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
-    VT_TRY(vt_plan_training(&tr->t, tr->isa, source_bytes, decode_bytes, &tr->plan, err));
+    int64_t representation = tr->t.model.representation;
+    data.fewshot = vt_trainer_fewshot_bytes(tr, representation ? representation : tr->t.model.width);
+    VT_TRY(vt_plan_training(&tr->t, tr->isa, &data, &tr->plan, err));
     tr->recipe->train.micro_batch = tr->t.micro_batch;
     tr->recipe->model.classes = tr->t.model.classes;
     tr->recipe->model.head_bias = tr->t.model.head_bias;
@@ -213,7 +208,7 @@ static vt_status start_loader(vt_trainer *tr, vt_err *err)
 vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
 {
     VT_TRY(open_data(tr, err));
-    vt_data_facts facts = data_facts(tr);
+    vt_data_facts facts = vt_data_facts_of(tr->source);
     VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
     VT_TRY(vt_run_open(&tr->run, run, err)); /* only now: a wrong recipe leaves no folder behind */
     if (!tr->fresh)

@@ -41,8 +41,8 @@ vt_engine_options vt_plan_engine_options(const vt_training *t, const vt_isa *isa
 }
 
 /* Fills the plan for one micro-batch; *activations tells the line that auto looks at. */
-static vt_status measure(const vt_training *t, const vt_isa *isa, int64_t micro_batch, size_t source_bytes,
-                         size_t decode_bytes, vt_plan *plan, size_t *activations, vt_err *err)
+static vt_status measure(const vt_training *t, const vt_isa *isa, int64_t micro_batch, const vt_plan_data *data,
+                         vt_plan *plan, size_t *activations, vt_err *err)
 {
     size_t bytes[VT_N_ARENAS];
     vt_engine_options o = options_of(t, isa, micro_batch);
@@ -50,8 +50,10 @@ static vt_status measure(const vt_training *t, const vt_isa *isa, int64_t micro_
     *plan = (vt_plan){.machine = vt_machine_memory(), .micro_batch = micro_batch};
     for (int i = 0; i < VT_N_ARENAS; i++)
         add_line(plan, vt_arena_names[i], bytes[i], true);
-    add_line(plan, "data sources", source_bytes, false);
-    plan->decoders = (size_t)t->workers * decode_bytes;
+    add_line(plan, "data sources", data->sources, false);
+    if (data->fewshot)
+        add_line(plan, "few-shot features", data->fewshot, false);
+    plan->decoders = (size_t)t->workers * data->decode;
     *activations = bytes[VT_ARENA_ACTIVATIONS];
     return VT_OK;
 }
@@ -86,15 +88,14 @@ static vt_status refuse(const vt_plan *plan, vt_err *err)
     return status;
 }
 
-vt_status vt_plan_training(vt_training *t, const vt_isa *isa, size_t source_bytes, size_t decode_bytes, vt_plan *plan,
-                           vt_err *err)
+vt_status vt_plan_training(vt_training *t, const vt_isa *isa, const vt_plan_data *data, vt_plan *plan, vt_err *err)
 {
     size_t activations = 0;
     if (t->micro_batch) {
-        VT_TRY(measure(t, isa, t->micro_batch, source_bytes, decode_bytes, plan, &activations, err));
+        VT_TRY(measure(t, isa, t->micro_batch, data, plan, &activations, err));
     } else {
         for (int64_t d = t->batch; d; d = divisor_below(t->batch, d)) {
-            VT_TRY(measure(t, isa, d, source_bytes, decode_bytes, plan, &activations, err));
+            VT_TRY(measure(t, isa, d, data, plan, &activations, err));
             if (fits(plan) && (activations <= ACTIVATION_BUDGET || d <= t->slices))
                 break;
         }

@@ -23,10 +23,16 @@ typedef struct {
     int64_t micro_batch; /* chosen or given */
 } vt_plan;
 
+/* What the data take beside the engine's arenas, bytes. */
+typedef struct {
+    size_t sources; /* what open sources keep */
+    size_t decode;  /* the largest decoded image of a source, for one reader */
+    size_t fewshot; /* features and fit of few-shot accuracy on the way */
+} vt_plan_data;
+
 /* Plans a training run; t->micro_batch = 0 is replaced by the choice of `auto`. VT_ENOMEM, with the lines in the
- * message, where it does not fit. source_bytes: what open sources keep; decode_bytes: the largest decoded image of a
- * source. */
-vt_status vt_plan_training(vt_training *t, const vt_isa *isa, size_t source_bytes, size_t decode_bytes, vt_plan *plan,
+ * message, where it does not fit. */
+vt_status vt_plan_training(vt_training *t, const vt_isa *isa, const vt_plan_data *data, vt_plan *plan,
                            vt_err *err) VT_MUST_USE;
 
 /* The engine that the plan was made for: t after vt_plan_training. */

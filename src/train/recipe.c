@@ -343,6 +343,13 @@ vt_status vt_recipe_class_weights(const vt_recipe *r, const vt_training *t, cons
     return VT_OK;
 }
 
+vt_data_facts vt_data_facts_of(const vt_source *source)
+{
+    return (vt_data_facts){.images = vt_source_count(source),
+                           .classes = vt_source_classes(source),
+                           .most_labels = vt_source_most_labels(source)};
+}
+
 vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err)
 {
     *t = (vt_training){0};

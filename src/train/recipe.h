@@ -5,6 +5,7 @@
 
 #include "base/keys.h"
 #include "data/preprocess.h"
+#include "data/source.h"
 #include "model/model.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
@@ -105,6 +106,7 @@ typedef struct {
     int64_t images, classes;
     int most_labels; /* classes of one sample */
 } vt_data_facts;
+vt_data_facts vt_data_facts_of(const vt_source *source);
 
 /* t borrows texts of r. Messages name the key. */
 vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err) VT_MUST_USE;
