@@ -1,12 +1,11 @@
 /* Where a pass keeps its tensors. One function counts and places (base/arena.h), so the plan is what is taken.
  *
- * Training, floats per token and block: x D, LN1 D, qkv 3D, attention D, mid D, LN2 D, fc1 before and after GELU 2M,
- * and statistics; that is 8D + 2M, 16D at M = 4D. Gradients inside a block take one shared set: dx and narrow D, wide
- * max(3D, M, 3P^2). recompute: block keeps only x of every block and one set of the rest, which backward fills again.
+ * Training, elements per token and block: x D, LN1 D, qkv 3D, attention D, mid D, LN2 D, fc1 before and after GELU 2M,
+ * and statistics; that is 8D + 2M, 16D at M = 4D. All but x and mid are of the body's type: 4 bytes each, or 2 with
+ * bf16. Gradients inside a block take one shared set: dx and narrow D, wide max(3D, M, 3P^2); with bf16 dx has a
+ * rounded copy. recompute: block keeps only x of every block and one set of the rest, which backward fills again.
  * Evaluation keeps one x, one narrow (LN1, attention, LN2 in turn), one wide (qkv, MLP in turn): the same code of
- * forward.c runs in place, because no operation reads what a shared buffer held before it was written over.
- *
- * Patches are cut twice, forward and backward, into the wide workspace: cheaper than keeping them. */
+ * block.c runs in place, because no operation reads what a shared buffer held before it was written over. */
 #include "model/layout.h"
 
 #include <assert.h>
@@ -16,44 +15,53 @@ static float *take(vt_arena *arena, int64_t count)
     return vt_arena_take(arena, count, sizeof(float));
 }
 
+static int64_t max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* A block's own set, for training. x + attention (mid) is in it, the block's input is not. */
-static vt_block_acts place_block(const vt_model *m, vt_arena *arena, int64_t samples)
+static vt_block_acts place_block(const vt_model *m, vt_arena *arena)
 {
     const vt_model_config *c = &m->config;
-    int64_t rows = samples * m->tokens;
+    int64_t rows = m->use.samples * m->tokens;
+    size_t bytes = vt_model_bytes(m->use.type);
     vt_block_acts b;
-    b.norm1 = take(arena, rows * c->width);
+    b.norm1 = vt_arena_take(arena, rows * c->width, bytes);
     b.mean1 = take(arena, rows);
     b.rstd1 = take(arena, rows);
-    b.qkv = take(arena, rows * 3 * c->width);
-    b.attn = take(arena, rows * c->width);
+    b.qkv = vt_arena_take(arena, rows * 3 * c->width, bytes);
+    b.attn = vt_arena_take(arena, rows * c->width, bytes);
     b.lse = take(arena, rows * c->heads);
     b.mid = take(arena, rows * c->width);
-    b.norm2 = take(arena, rows * c->width);
+    b.norm2 = vt_arena_take(arena, rows * c->width, bytes);
     b.mean2 = take(arena, rows);
     b.rstd2 = take(arena, rows);
-    b.pre = take(arena, rows * c->mlp);
-    b.act = take(arena, rows * c->mlp);
+    b.pre = vt_arena_take(arena, rows * c->mlp, bytes);
+    b.act = vt_arena_take(arena, rows * c->mlp, bytes);
     return b;
 }
 
-static void place_blocks_train(vt_model *m, vt_arena *arena, int64_t samples)
+static void place_blocks_train(vt_model *m, vt_arena *arena)
 {
     struct vt_model_layout *a = m->layout;
-    int64_t depth = m->config.depth, rows = samples * m->tokens;
+    int64_t depth = m->config.depth, count = m->use.samples * m->tokens * m->config.width;
     for (int64_t l = 0; l < depth; l++) {
-        a->x[l] = take(arena, rows * m->config.width);
-        bool own = l == 0 || a->recompute == VT_RECOMPUTE_NONE;
-        a->acts[l] = own ? place_block(m, arena, samples) : a->acts[0];
+        a->x[l] = take(arena, count);
+        bool own = l == 0 || m->use.recompute == VT_RECOMPUTE_NONE;
+        a->acts[l] = own ? place_block(m, arena) : a->acts[0];
     }
-    a->x[depth] = take(arena, rows * m->config.width);
-    a->dx = take(arena, rows * m->config.width);
+    a->x[depth] = take(arena, count);
+    a->dx = take(arena, count);
+    a->dx_bf16 = m->use.type == VT_BF16 ? vt_arena_take(arena, count, sizeof(uint16_t)) : NULL;
+    /* Forward, x[1] is written after patches and class token were joined; backward, it was read before they part. */
+    a->unjoined = a->x[1];
 }
 
-static void place_blocks_eval(vt_model *m, vt_arena *arena, int64_t samples)
+static void place_blocks_eval(vt_model *m, vt_arena *arena)
 {
     struct vt_model_layout *a = m->layout;
-    int64_t rows = samples * m->tokens;
+    int64_t rows = m->use.samples * m->tokens;
     float *x = take(arena, rows * m->config.width), *mean = take(arena, rows), *rstd = take(arena, rows);
     float *lse = take(arena, rows * m->config.heads);
     for (int64_t l = 0; l < m->config.depth; l++) {
@@ -73,38 +81,48 @@ static void place_blocks_eval(vt_model *m, vt_arena *arena, int64_t samples)
     }
     a->x[m->config.depth] = x;
     a->dx = NULL;
+    a->dx_bf16 = NULL;
+    a->unjoined = a->narrow;
 }
 
-static void place_head(vt_model *m, vt_arena *arena, int64_t samples)
+static void place_head(vt_model *m, vt_arena *arena)
 {
     const vt_model_config *c = &m->config;
     struct vt_model_layout *a = m->layout;
-    int64_t rows = samples * m->tokens;
+    int64_t samples = m->use.samples, rows = samples * m->tokens;
+    bool train = m->use.train;
     vt_head_acts h = {0};
-    h.norm = a->train ? take(arena, rows * c->width) : a->narrow;
+    h.norm = train ? take(arena, rows * c->width) : a->x[c->depth];
     h.mean = take(arena, rows);
     h.rstd = take(arena, rows);
     if (c->head == VT_HEAD_MAP) {
         h.q = take(arena, c->width);
-        h.kv = a->train ? take(arena, rows * 2 * c->width) : a->wide;
+        h.kv = train ? take(arena, rows * 2 * c->width) : a->wide;
         h.attn = take(arena, samples * c->width);
         h.lse = take(arena, samples * c->heads);
         h.mid = take(arena, samples * c->width);
         h.pool_norm = take(arena, samples * c->width);
         h.pool_mean = take(arena, samples);
         h.pool_rstd = take(arena, samples);
-        h.pre = a->train ? take(arena, samples * c->mlp) : NULL;
+        h.pre = train ? take(arena, samples * c->mlp) : NULL;
         h.act = take(arena, samples * c->mlp);
+    }
+    h.pooled = m->features;
+    if (c->representation > 0) {
+        h.pooled = take(arena, samples * c->width);
+        h.rep_pre = train ? take(arena, samples * m->feature_width) : NULL;
     }
     a->head_acts = h;
 }
 
-static void place_head_grads(vt_model *m, vt_arena *arena, int64_t samples)
+static void place_head_grads(vt_model *m, vt_arena *arena)
 {
     const vt_model_config *c = &m->config;
+    int64_t samples = m->use.samples;
     vt_head_grads g = {0};
     g.logits = take(arena, samples * c->classes);
-    g.features = take(arena, samples * c->width);
+    g.features = take(arena, samples * m->feature_width);
+    g.pooled = c->representation > 0 ? take(arena, samples * c->width) : g.features;
     if (c->head == VT_HEAD_MAP) {
         g.narrow = take(arena, samples * c->width);
         g.wide = take(arena, samples * c->mlp);
@@ -115,33 +133,70 @@ static void place_head_grads(vt_model *m, vt_arena *arena, int64_t samples)
     m->layout->head_grads = g;
 }
 
-void vt_model_place_activations(vt_model *m, vt_arena *arena, int64_t samples, bool train, vt_recompute recompute)
+/* Images and labels come with room in front for the partner of the first sample. */
+static void place_input(vt_model *m, vt_arena *arena)
 {
-    assert(samples >= 1);
+    const vt_model_use *u = &m->use;
+    int64_t image = m->config.image_height * m->config.image_width * 3, front = u->mix ? 1 : 0;
+    m->images = vt_arena_take(arena, (u->samples + front) * image, 1);
+    m->labels = vt_arena_take(arena, (u->samples + front) * u->label_width, sizeof(int32_t));
+    if (m->images != NULL) {
+        m->images += front * image;
+        m->labels += front * u->label_width;
+    }
+}
+
+/* narrow and wide in bytes: what else than the body's own tensors they hold (layout.h) is float32. */
+static void place_workspace(vt_model *m, vt_arena *arena)
+{
+    const vt_model_config *c = &m->config;
+    int64_t rows = m->use.samples * m->tokens, bytes = (int64_t)vt_model_bytes(m->use.type);
+    int64_t narrow = bytes * c->width, wide = bytes * max_i64(max_i64(3 * c->width, c->mlp), m->patch_dim);
+    if (c->head == VT_HEAD_TOK && !m->use.train)
+        narrow = (int64_t)sizeof(float) * c->width;
+    if (c->head == VT_HEAD_MAP)
+        wide = max_i64(wide, (int64_t)sizeof(float) * 2 * c->width);
+    m->layout->narrow = vt_arena_take(arena, rows * narrow, 1);
+    m->layout->wide = vt_arena_take(arena, rows * wide, 1);
+}
+
+/* One row for gradients that nobody wants, where a tensor is frozen. */
+static float *place_discarded(const vt_model *m, vt_arena *arena)
+{
+    int64_t longest = 0;
+    bool frozen = false;
+    for (int i = 0; i < m->n_params; i++) {
+        frozen = frozen || m->params[i].frozen;
+        longest = max_i64(longest, m->params[i].dims[0]);
+    }
+    return frozen ? take(arena, longest) : NULL;
+}
+
+void vt_model_place_activations(vt_model *m, vt_arena *arena, const vt_model_use *use)
+{
     const vt_model_config *c = &m->config;
     struct vt_model_layout *a = m->layout;
-    int64_t rows = samples * m->tokens, wide = 3 * c->width;
-    wide = c->mlp > wide ? c->mlp : wide;
-    wide = m->patch_dim > wide ? m->patch_dim : wide;
+    assert(use->samples >= 1 && use->label_width >= 1);
 
-    m->samples = samples;
-    a->train = train;
-    a->recompute = recompute;
+    m->use = *use;
     a->held = -1;
-    m->images = vt_arena_take(arena, samples * c->image_height * c->image_width * 3, 1);
-    m->labels = vt_arena_take(arena, samples, sizeof(int32_t));
-    m->features = take(arena, samples * c->width);
-    m->logits = take(arena, samples * c->classes);
-    m->loss = take(arena, samples);
-    a->narrow = take(arena, rows * c->width);
-    a->wide = take(arena, rows * wide);
-    if (train)
-        place_blocks_train(m, arena, samples);
+    place_input(m, arena);
+    m->features = take(arena, use->samples * m->feature_width);
+    m->logits = take(arena, use->samples * c->classes);
+    m->loss = take(arena, use->samples);
+    place_workspace(m, arena);
+    if (use->train)
+        place_blocks_train(m, arena);
     else
-        place_blocks_eval(m, arena, samples);
-    place_head(m, arena, samples);
-    if (train)
-        place_head_grads(m, arena, samples);
-    else
-        a->head_grads = (vt_head_grads){0};
+        place_blocks_eval(m, arena);
+    place_head(m, arena);
+    a->head_grads = (vt_head_grads){0};
+    a->discarded = NULL;
+    m->entropy = m->largest_score = NULL;
+    if (use->train) {
+        place_head_grads(m, arena);
+        a->discarded = place_discarded(m, arena);
+        m->entropy = vt_arena_take(arena, c->depth * c->heads, sizeof(double));
+        m->largest_score = vt_arena_take(arena, c->depth * c->heads, sizeof(double));
+    }
 }

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/math.h"
 #include "base/philox.h"
 
 enum { CHUNK = 1 << 16 }; /* elements drawn on the host before they are copied */
@@ -34,6 +35,8 @@ static distribution distribution_of(const vt_model *m, const vt_init_rule *rule)
         return (distribution){rule->kind, sqrt(6.0 / fan_sum)};
     case VT_INIT_POSITION:
         return (distribution){rule->kind, sqrt(1.0 / (double)m->config.width)};
+    case VT_INIT_SINCOS:
+        return (distribution){rule->kind, 0.0};
     case VT_INIT_TINY:
         return (distribution){rule->kind, 1e-6};
     case VT_INIT_HEAD_BIAS:
@@ -63,6 +66,7 @@ static float draw(vt_rng *rng, distribution d)
         return (float)(d.scale * (2.0 * (double)vt_rng_uniform(rng) - 1.0));
     case VT_INIT_ZERO:
     case VT_INIT_ONE:
+    case VT_INIT_SINCOS:
     case VT_INIT_HEAD_BIAS:
         break;
     }
@@ -84,10 +88,35 @@ static void init_tensor(const vt_tensor *t, distribution d, vt_device *device, u
     }
 }
 
+/* The table of sincos2d (spec 1.4): row y * grid_w + x is [sin(x w), cos(x w), sin(y w), cos(y w)], each D/4 long, with
+ * frequencies w_j = 10000^(-j / (D/4 - 1)), j = 0 .. D/4 - 1. */
+static void init_positions(const vt_model *m, const vt_tensor *t, vt_device *device)
+{
+    int64_t D = m->config.width, quarter = D / 4;
+    float *row = vt_xcalloc((size_t)D, sizeof *row);
+    for (int64_t i = 0; i < m->patches; i++) {
+        double x = (double)(i % m->grid_w), y = (double)(i / m->grid_w);
+        for (int64_t j = 0; j < quarter; j++) {
+            double w = quarter > 1 ? vt_pow(10000.0, -(double)j / (double)(quarter - 1)) : 1.0;
+            row[j] = (float)vt_sin(x * w);
+            row[quarter + j] = (float)vt_cos(x * w);
+            row[2 * quarter + j] = (float)vt_sin(y * w);
+            row[3 * quarter + j] = (float)vt_cos(y * w);
+        }
+        vt_device_write(device, t->value + i * D, row, (size_t)D * sizeof *row);
+    }
+    free(row);
+}
+
 void vt_model_init_values(vt_model *m, vt_device *device, uint32_t seed)
 {
     float *chunk = vt_xcalloc(CHUNK, sizeof *chunk);
-    for (int i = 0; i < m->n_params; i++)
-        init_tensor(&m->params[i], distribution_of(m, &m->layout->init[i]), device, seed, chunk);
+    for (int i = 0; i < m->n_params; i++) {
+        const vt_init_rule *rule = &m->layout->init[i];
+        if (rule->kind == VT_INIT_SINCOS)
+            init_positions(m, &m->params[i], device);
+        else
+            init_tensor(&m->params[i], distribution_of(m, rule), device, seed, chunk);
+    }
     free(chunk);
 }

@@ -2,14 +2,15 @@
  * that one pass works in. Nobody outside model/ includes this.
  *
  * Letters as in kernels/ops.h: B samples, N tokens, D width, H heads, K = D/H, M MLP width, L depth, C classes, P
- * patch. */
+ * patch; F width of the features. (t) marks tensors of the body's type, m->use.type; all others are float32. */
 #ifndef VT_MODEL_LAYOUT_H
 #define VT_MODEL_LAYOUT_H
 
 #include "model/model.h"
 
-/* Rows of the table of parameters, group by group: embedding, L blocks, final norm, pool (MAP head), classifier. */
-enum { EMBED_W, EMBED_B, EMBED_POS, N_EMBED };
+/* Rows of the table of parameters, group by group: embedding (the class token only with the head tok), L blocks, final
+ * norm, pool (MAP head), representation layer, classifier. */
+enum { EMBED_W, EMBED_B, EMBED_POS, EMBED_TOKEN, N_EMBED };
 enum { NORM1_W, NORM1_B, QKV_W, QKV_B, PROJ_W, PROJ_B, NORM2_W, NORM2_B, FC1_W, FC1_B, FC2_W, FC2_B, N_BLOCK };
 enum { NORM_W, NORM_B, N_NORM };
 enum {
@@ -28,6 +29,7 @@ enum {
     POOL_FC2_B,
     N_POOL
 };
+enum { REP_W, REP_B, N_REP };
 enum { HEAD_W, HEAD_B, N_HEAD };
 
 /* How a tensor's first values are drawn (spec 2.2). */
@@ -37,6 +39,7 @@ typedef enum {
     VT_INIT_LECUN,    /* truncated normal, std 1/sqrt(fan_in) after the cut at two sigma */
     VT_INIT_XAVIER,   /* uniform, +-sqrt(6 / (fan_in + fan_out)) */
     VT_INIT_POSITION, /* normal, std 1/sqrt(D) */
+    VT_INIT_SINCOS,   /* sines and cosines of the grid (spec 1.4) */
     VT_INIT_TINY,     /* normal, std 1e-6 */
     VT_INIT_HEAD_BIAS /* model.head_bias */
 } vt_init_kind;
@@ -49,15 +52,18 @@ typedef struct {
 
 /* One block's activations. In evaluation several of these are one buffer (activations.c). */
 struct vt_block_acts {
-    float *norm1, *mean1, *rstd1; /* (B, N, D), (B, N), (B, N): LN(x) */
-    float *qkv;                   /* (B, N, 3, H, K) */
-    float *attn, *lse;            /* (B, N, D), (B, H, N) */
-    float *mid;                   /* (B, N, D): x + attention branch */
-    float *norm2, *mean2, *rstd2; /* LN(mid) */
-    float *pre, *act;             /* (B, N, M): MLP before and after GELU; pre NULL in evaluation */
+    void *norm1;          /* (t) (B, N, D): LN(x) */
+    float *mean1, *rstd1; /* (B, N) */
+    void *qkv;            /* (t) (B, N, 3, H, K) */
+    void *attn;           /* (t) (B, N, D) */
+    float *lse;           /* (B, H, N) */
+    float *mid;           /* (B, N, D): x + attention branch */
+    void *norm2;          /* (t) (B, N, D): LN(mid) */
+    float *mean2, *rstd2; /* (B, N) */
+    void *pre, *act;      /* (t) (B, N, M): MLP before and after GELU (and dropout); pre NULL in evaluation */
 };
 
-/* The activations behind the last block. */
+/* The activations behind the last block, all float32. */
 typedef struct {
     float *norm, *mean, *rstd;                /* z = LN(x_L): (B, N, D), (B, N), (B, N) */
     float *q, *kv;                            /* the probe's query (D); (B, N, 2, H, K) */
@@ -65,33 +71,39 @@ typedef struct {
     float *mid;                               /* a, (B, D) */
     float *pool_norm, *pool_mean, *pool_rstd; /* LN(a): (B, D), (B), (B) */
     float *pre, *act;                         /* (B, M) */
+    float *pooled;                            /* (B, D): one vector a sample; the features without representation */
+    float *rep_pre;                           /* (B, F): representation layer before tanh; NULL in evaluation */
 } vt_head_acts;
 
-/* Gradients that live inside one call of backward and belong to the head. */
+/* Gradients that live inside one call of backward and belong to the head, all float32. */
 typedef struct {
     float *logits;         /* (B, C) */
-    float *features;       /* (B, D); on the way down also the gradient of a */
+    float *features;       /* (B, F): of the features, of the representation layer before tanh where there is one */
+    float *pooled;         /* (B, D): the same memory without representation; on the way down also the gradient of a */
     float *narrow, *wide;  /* (B, D), (B, M) */
     float *q;              /* (B, D): of the probe's query, sample by sample */
     float *q_sum, *latent; /* (D) */
 } vt_head_grads;
 
 struct vt_model_layout {
-    vt_init_rule *init;           /* (n_params) */
-    int blocks, norm, pool, head; /* first row of each group in params */
+    vt_init_rule *init;                /* (n_params) */
+    int blocks, norm, pool, rep, head; /* first row of each group in params */
+    int first_trained;                 /* the first row that is not frozen; set with the gradients' places */
 
-    bool train;
-    vt_recompute recompute;
     float **x;           /* (L+1) block inputs (B, N, D); x[L] is the final norm's input; one buffer in evaluation */
     vt_block_acts *acts; /* (L); the same pointers in every row where blocks share them */
     int64_t held;        /* the block whose activations the shared set holds, or -1 */
     vt_head_acts head_acts;
     vt_head_grads head_grads;
 
-    /* Workspace. narrow (B, N, D) and wide (B, N, max(3D, M, 3P^2)) hold activations of the block at work in evaluation
-     * and gradients of the block at work in training; wide also holds patches while they are embedded. */
-    float *narrow, *wide;
-    float *dx; /* (B, N, D): gradient of the residual stream */
+    /* Workspace. narrow (t) (B, N, D) and wide (t) (B, N, max(3D, M, 3P^2)) hold activations of the block at work in
+     * evaluation and gradients of the block at work in training; wide also holds patches while they are embedded, and
+     * keys and values of a MAP head in float32. */
+    void *narrow, *wide;
+    float *unjoined;   /* (B, patches, D): embedded patches (then their gradient) apart from the class token */
+    float *dx;         /* (B, N, D): gradient of the residual stream */
+    uint16_t *dx_bf16; /* (B, N, D): the same rounded, as an operand of products; NULL in float32 */
+    float *discarded;  /* gradients of frozen tensors that cannot be left out: the longest row; NULL: none is frozen */
 };
 
 /* The rows of a group. */
@@ -99,14 +111,19 @@ vt_tensor *vt_model_embed_params(const vt_model *m);
 vt_tensor *vt_model_block_params(const vt_model *m, int64_t l);
 vt_tensor *vt_model_norm_params(const vt_model *m);
 vt_tensor *vt_model_pool_params(const vt_model *m); /* only with a MAP head */
+vt_tensor *vt_model_rep_params(const vt_model *m);  /* only with a representation layer */
 vt_tensor *vt_model_head_params(const vt_model *m); /* only with classes > 0 */
+
+/* Whether a tensor before row w is trained: the backward pass has something to do there. */
+bool vt_model_trains_before(const vt_model *m, const vt_tensor *w);
+
+/* Bytes of an element. */
+static inline size_t vt_model_bytes(vt_real type)
+{
+    return type == VT_BF16 ? sizeof(uint16_t) : sizeof(float);
+}
 
 /* Fills m->params and the layout's rows; the geometry is set. */
 void vt_model_build_params(vt_model *m);
-
-/* Pixels of the micro-batch -> layout->wide (B*N, 3P^2). */
-void vt_model_cut_patches(const vt_model *m, const vt_pass *p);
-/* Block l up to and without its last product: every activation that its backward pass needs. */
-void vt_model_block_activate(const vt_model *m, const vt_pass *p, int64_t l);
 
 #endif

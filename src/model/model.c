@@ -1,10 +1,12 @@
-/* A model's life: from a configuration to its geometry and tables, and the end of both; and the two head kinds' names.
- * What memory it takes is in activations.c, what it computes in forward.c and backward.c. */
+/* A model's life: from a configuration to its geometry and tables, and the end of both; and the names of its kinds.
+ * What memory it takes is in activations.c, what it computes in order.c, embed.c, block.c and head.c. */
 #include "model/layout.h"
 
 #include <stdlib.h>
 
-const char *const vt_head_names[] = {"map", "gap", NULL};
+const char *const vt_head_names[] = {"map", "gap", "tok", NULL};
+const char *const vt_positions_names[] = {"learned", "sincos2d", NULL};
+const char *const vt_gelu_names[] = {"tanh", "erf", NULL};
 
 vt_status vt_model_init(vt_model *m, const vt_model_config *config, vt_err *err)
 {
@@ -13,7 +15,9 @@ vt_status vt_model_init(vt_model *m, const vt_model_config *config, vt_err *err)
     m->config = *config;
     m->grid_h = config->image_height / config->patch;
     m->grid_w = config->image_width / config->patch;
-    m->tokens = m->grid_h * m->grid_w;
+    m->patches = m->grid_h * m->grid_w;
+    m->tokens = m->patches + (config->head == VT_HEAD_TOK);
+    m->feature_width = config->representation > 0 ? config->representation : config->width;
     m->head_width = config->width / config->heads;
     m->patch_dim = 3 * config->patch * config->patch;
 

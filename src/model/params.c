@@ -15,7 +15,7 @@
 #include <string.h>
 
 /* A size that the configuration gives. */
-typedef enum { NO_DIM, ONE, COLORS, PATCH, PATCH_DIM, TOKENS, WIDTH, WIDTH2, WIDTH3, MLP, CLASSES } dim;
+typedef enum { NO_DIM, ONE, COLORS, PATCH, PATCH_DIM, PATCHES, WIDTH, WIDTH2, WIDTH3, MLP, FEATURES, CLASSES } dim;
 typedef enum { NO_MATRIX, WHOLE, HEAD_ROWS, HEAD_COLS, PATCH_COLS } matrix_kind;
 
 /* A parameter before the configuration gives it numbers. */
@@ -33,7 +33,8 @@ static const param_row embed_rows[N_EMBED] = {
     [EMBED_W] =
         {"patch_embed.proj.weight", {WIDTH, COLORS, PATCH, PATCH}, PATCH_COLS, 1, VT_INIT_LECUN, PATCH_DIM, NO_DIM},
     [EMBED_B] = {"patch_embed.proj.bias", {WIDTH}, NO_MATRIX, 0, VT_INIT_ZERO, NO_DIM, NO_DIM},
-    [EMBED_POS] = {"pos_embed", {ONE, TOKENS, WIDTH}, WHOLE, 0, VT_INIT_POSITION, NO_DIM, NO_DIM},
+    [EMBED_POS] = {"pos_embed", {ONE, PATCHES, WIDTH}, WHOLE, 0, VT_INIT_POSITION, NO_DIM, NO_DIM},
+    [EMBED_TOKEN] = {"cls_token", {ONE, ONE, WIDTH}, NO_MATRIX, 0, VT_INIT_ZERO, NO_DIM, NO_DIM},
 };
 
 static const param_row block_rows[N_BLOCK] = {
@@ -72,8 +73,13 @@ static const param_row pool_rows[N_POOL] = {
     [POOL_FC2_B] = {"attn_pool.mlp.fc2.bias", {WIDTH}, NO_MATRIX, 0, VT_INIT_TINY, NO_DIM, NO_DIM},
 };
 
+static const param_row rep_rows[N_REP] = {
+    [REP_W] = {"pre_logits.weight", {FEATURES, WIDTH}, WHOLE, 1, VT_INIT_LECUN, WIDTH, NO_DIM},
+    [REP_B] = {"pre_logits.bias", {FEATURES}, NO_MATRIX, 0, VT_INIT_ZERO, NO_DIM, NO_DIM},
+};
+
 static const param_row head_rows[N_HEAD] = {
-    [HEAD_W] = {"head.weight", {CLASSES, WIDTH}, WHOLE, 1, VT_INIT_ZERO, NO_DIM, NO_DIM},
+    [HEAD_W] = {"head.weight", {CLASSES, FEATURES}, WHOLE, 1, VT_INIT_ZERO, NO_DIM, NO_DIM},
     [HEAD_B] = {"head.bias", {CLASSES}, NO_MATRIX, 0, VT_INIT_HEAD_BIAS, NO_DIM, NO_DIM},
 };
 
@@ -91,8 +97,8 @@ static int64_t size_of(const vt_model *m, dim d)
         return c->patch;
     case PATCH_DIM:
         return m->patch_dim;
-    case TOKENS:
-        return m->tokens;
+    case PATCHES:
+        return m->patches;
     case WIDTH:
         return c->width;
     case WIDTH2:
@@ -101,6 +107,8 @@ static int64_t size_of(const vt_model *m, dim d)
         return 3 * c->width;
     case MLP:
         return c->mlp;
+    case FEATURES:
+        return m->feature_width;
     case CLASSES:
         return c->classes;
     }
@@ -163,17 +171,23 @@ void vt_model_build_params(vt_model *m)
 {
     const vt_model_config *c = &m->config;
     struct vt_model_layout *a = m->layout;
-    int pool = c->head == VT_HEAD_MAP ? N_POOL : 0, head = c->classes > 0 ? N_HEAD : 0;
+    int embed = c->head == VT_HEAD_TOK ? N_EMBED : EMBED_TOKEN, pool = c->head == VT_HEAD_MAP ? N_POOL : 0;
+    int rep = c->representation > 0 ? N_REP : 0, head = c->classes > 0 ? N_HEAD : 0;
 
-    a->blocks = N_EMBED;
+    a->blocks = embed;
     a->norm = a->blocks + (int)c->depth * N_BLOCK;
     a->pool = a->norm + N_NORM;
-    a->head = a->pool + pool;
+    a->rep = a->pool + pool;
+    a->head = a->rep + rep;
     size_t total = (size_t)(a->head + head);
     m->params = vt_xcalloc(total, sizeof *m->params);
     a->init = vt_xcalloc(total, sizeof *a->init);
 
-    add_group(m, embed_rows, N_EMBED, "", VT_PART_BODY);
+    add_group(m, embed_rows, embed, "", VT_PART_BODY);
+    if (c->positions == VT_POSITIONS_SINCOS2D) {
+        m->params[EMBED_POS].frozen = true;
+        a->init[EMBED_POS].kind = VT_INIT_SINCOS;
+    }
     for (int64_t l = 0; l < c->depth; l++) {
         char prefix[32];
         snprintf(prefix, sizeof prefix, "blocks.%lld.", (long long)l);
@@ -181,6 +195,7 @@ void vt_model_build_params(vt_model *m)
     }
     add_group(m, norm_rows, N_NORM, "", VT_PART_BODY);
     add_group(m, pool_rows, pool, "", VT_PART_BODY);
+    add_group(m, rep_rows, rep, "", VT_PART_BODY);
     add_group(m, head_rows, head, "", VT_PART_HEAD);
     assert((size_t)m->n_params == total);
 }
@@ -207,6 +222,12 @@ vt_tensor *vt_model_pool_params(const vt_model *m)
     return m->params + m->layout->pool;
 }
 
+vt_tensor *vt_model_rep_params(const vt_model *m)
+{
+    assert(m->config.representation > 0);
+    return m->params + m->layout->rep;
+}
+
 vt_tensor *vt_model_head_params(const vt_model *m)
 {
     assert(m->config.classes > 0);
@@ -227,8 +248,20 @@ void vt_model_place_values(vt_model *m, vt_arena *arena)
         m->params[i].value = vt_arena_take(arena, m->params[i].count, sizeof(float));
 }
 
-void vt_model_place_grads(vt_model *m, vt_arena *arena)
+void vt_model_place_grads(vt_model *m, vt_arena *arena, vt_real grad_type)
 {
-    for (int i = 0; i < m->n_params; i++)
-        m->params[i].grad = vt_arena_take(arena, m->params[i].count, sizeof(float));
+    m->layout->first_trained = m->n_params;
+    for (int i = m->n_params - 1; i >= 0; i--)
+        if (!m->params[i].frozen)
+            m->layout->first_trained = i;
+    for (int i = 0; i < m->n_params; i++) {
+        vt_tensor *t = &m->params[i];
+        t->grad_type = grad_type;
+        t->grad = t->frozen ? NULL : vt_arena_take(arena, t->count, vt_model_bytes(grad_type));
+    }
+}
+
+bool vt_model_trains_before(const vt_model *m, const vt_tensor *w)
+{
+    return m->layout->first_trained < w - m->params;
 }

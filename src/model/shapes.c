@@ -131,6 +131,40 @@ static vt_status in_range(const char *what, int64_t value, int64_t min, int64_t 
     return VT_OK;
 }
 
+/* A choice of a table of n names. */
+static vt_status in_names(const char *key, int value, const char *const *names, vt_err *err)
+{
+    int n = 0;
+    vt_text list = {0};
+    while (names[n] != NULL) {
+        vt_text_addf(&list, "%s%s", n > 0 ? ", " : "", names[n]);
+        n++;
+    }
+    vt_status status = value >= 0 && value < n
+                           ? VT_OK
+                           : vt_fail(err, VT_EINVAL, "%s has number %d; it must be one of %s", key, value, list.s);
+    vt_text_release(&list);
+    return status;
+}
+
+/* All but sizes. */
+static vt_status check_kinds(const vt_model_config *c, vt_err *err)
+{
+    VT_TRY(in_names("model.head", c->head, vt_head_names, err));
+    VT_TRY(in_names("model.positions", c->positions, vt_positions_names, err));
+    VT_TRY(in_names("model.gelu", c->gelu, vt_gelu_names, err));
+    VT_TRY(in_range("model.representation", c->representation, 0, MAX_WIDTH, err));
+    if (c->positions == VT_POSITIONS_SINCOS2D && c->width % 4 != 0)
+        return vt_fail(err, VT_EINVAL,
+                       "model.positions is sincos2d, which needs a width that 4 divides; model.shape has width %lld",
+                       (long long)c->width);
+    if (!(c->norm_eps > 0.0 && c->norm_eps <= 1.0))
+        return vt_fail(err, VT_EINVAL, "model.norm_eps is %g; it must be above 0 and at most 1", c->norm_eps);
+    if (!isfinite(c->head_bias))
+        return vt_fail(err, VT_EINVAL, "model.head_bias must be a finite number");
+    return VT_OK;
+}
+
 vt_status vt_model_check(const vt_model_config *c, vt_err *err)
 {
     VT_TRY(in_range("model.shape: the width", c->width, 1, MAX_WIDTH, err));
@@ -151,15 +185,11 @@ vt_status vt_model_check(const vt_model_config *c, vt_err *err)
     if (c->image_height < c->patch || c->image_width < c->patch)
         return vt_fail(err, VT_EINVAL, "model.image is %lldx%lld (height x width), smaller than one patch of side %lld",
                        (long long)c->image_height, (long long)c->image_width, (long long)c->patch);
-    int64_t tokens = (c->image_height / c->patch) * (c->image_width / c->patch);
+    int64_t tokens = (c->image_height / c->patch) * (c->image_width / c->patch) + (c->head == VT_HEAD_TOK);
     if (tokens > VT_MAX_TOKENS)
         return vt_fail(err, VT_EINVAL,
                        "model.image %lldx%lld in patches of %lld makes %lld tokens; at most %d are supported",
                        (long long)c->image_height, (long long)c->image_width, (long long)c->patch, (long long)tokens,
                        VT_MAX_TOKENS);
-    if (c->head != VT_HEAD_MAP && c->head != VT_HEAD_GAP)
-        return vt_fail(err, VT_EINVAL, "model.head must be map or gap");
-    if (!isfinite(c->head_bias))
-        return vt_fail(err, VT_EINVAL, "model.head_bias must be a finite number");
-    return VT_OK;
+    return check_kinds(c, err);
 }
