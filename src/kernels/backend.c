@@ -19,6 +19,13 @@ static int has_avx512(void)
 }
 #endif
 
+#ifdef VT_HAVE_AVX512BF16
+static int has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+#endif
+
 #ifdef VT_HAVE_AVX2
 static int has_avx2(void)
 {
@@ -38,20 +45,25 @@ static size_t no_scratch(const vt_limits *limits)
 }
 
 const vt_isa vt_isas[] = {
+#ifdef VT_HAVE_AVX512BF16
+    {"avx512bf16", "avx512", "AVX-512 with BF16 products, 16 floats at a time", has_avx512bf16, vt_ops_fill_avx512bf16,
+     vt_cpu_scratch_bytes_avx512bf16},
+#endif
 #ifdef VT_HAVE_AVX512
-    {"avx512", "AVX-512 (F, BW, DQ, VL), 16 floats at a time", has_avx512, vt_ops_fill_avx512,
+    {"avx512", "avx512", "AVX-512 (F, BW, DQ, VL), 16 floats at a time", has_avx512, vt_ops_fill_avx512,
      vt_cpu_scratch_bytes_avx512},
 #endif
 #ifdef VT_HAVE_AVX2
-    {"avx2", "AVX2 and FMA, 8 floats at a time", has_avx2, vt_ops_fill_avx2, vt_cpu_scratch_bytes_avx2},
+    {"avx2", "avx2", "AVX2 and FMA, 8 floats at a time", has_avx2, vt_ops_fill_avx2, vt_cpu_scratch_bytes_avx2},
 #endif
-    {"portable", "C without vector instructions of a particular processor", always, vt_ops_fill_portable,
+    {"portable", "portable", "C without vector instructions of a particular processor", always, vt_ops_fill_portable,
      vt_cpu_scratch_bytes_portable},
-    {"ref", "reference kernels: plain loops, sums in double, one thread, slow", always, vt_ops_fill_ref, no_scratch},
+    {"ref", "ref", "reference kernels: plain loops, sums in double, one thread, slow", always, vt_ops_fill_ref,
+     no_scratch},
 };
 const int vt_n_isas = (int)VT_COUNT_OF(vt_isas);
 
-/* "avx512, avx2, portable, ref", or only those that this processor has. buf holds at least 128 bytes. */
+/* "avx512bf16, avx512, avx2, portable, ref", or only those that this processor has. buf holds at least 128 bytes. */
 static const char *names(char buf[static 128], bool usable_only)
 {
     size_t len = 0;

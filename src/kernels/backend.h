@@ -6,7 +6,8 @@
 
 /* One row for each implementation that this program was built with, best first; `ref` is the last. */
 typedef struct {
-    const char *name;    /* "avx512", "avx2", "portable", "ref": what VITRO_ISA takes and a manifest names */
+    const char *name;    /* "avx512bf16", "avx512", "avx2", "portable", "ref": what VITRO_ISA takes */
+    const char *bytes;   /* the name under which its results are known: those of one name are the same bytes */
     const char *what;    /* one line for doctor */
     int (*usable)(void); /* whether this processor has it */
     void (*fill)(vt_ops *ops);

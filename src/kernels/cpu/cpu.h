@@ -1,6 +1,7 @@
-/* The fast float32 path on the processor, one source compiled for several instruction sets (meson.build says which are
- * in this program: VT_HAVE_AVX512, VT_HAVE_AVX2; portable always is). What each needs of the processor:
+/* The fast path on the processor, one source compiled for several instruction sets (meson.build says which are in this
+ * program: VT_HAVE_AVX512BF16, VT_HAVE_AVX512, VT_HAVE_AVX2; portable always is). What each needs of the processor:
  *
+ *   avx512bf16  avx512 and AVX-512 BF16: the same bits as avx512, products of bf16 at several times the speed
  *   avx512    AVX-512 F, BW, DQ and VL, FMA      16 lanes
  *   avx2      AVX2 and FMA                        8 lanes
  *   portable  nothing; no fused multiply-add, so that its results are the same bits on every architecture   4 lanes
@@ -18,11 +19,13 @@
 
 #include "kernels/ops.h"
 
+void vt_ops_fill_avx512bf16(vt_ops *ops);
 void vt_ops_fill_avx512(vt_ops *ops);
 void vt_ops_fill_avx2(vt_ops *ops);
 void vt_ops_fill_portable(vt_ops *ops);
 
 /* Scratch memory of one thread, in bytes, for operations within limits. */
+size_t vt_cpu_scratch_bytes_avx512bf16(const vt_limits *limits);
 size_t vt_cpu_scratch_bytes_avx512(const vt_limits *limits);
 size_t vt_cpu_scratch_bytes_avx2(const vt_limits *limits);
 size_t vt_cpu_scratch_bytes_portable(const vt_limits *limits);

@@ -7,84 +7,15 @@
 
 #include <string.h>
 
-#define MOST_ROWS 16 /* of any tile */
-
-typedef struct {
-    const float *a, *b, *bias;
-    float *c;
-    int64_t k, lda, ldb, ldc;
-    int add;        /* 1: go on from c */
-    int last_lanes; /* of the last vector of a row, 1 .. VW */
-} tile_args;
-
-/* The last vector of a row, which may be narrower. */
-VT_INLINE vf load_last(const float *p, int lanes)
-{
-    return lanes == VW ? vf_load(p) : vf_load_n(p, lanes);
-}
-
-VT_INLINE void store_last(float *p, int lanes, vf v)
-{
-    if (lanes == VW)
-        vf_store(p, v);
-    else
-        vf_store_n(p, lanes, v);
-}
-
-VT_INLINE void tile_begin(int rows, int vecs, const tile_args *t, vf acc[MOST_ROWS][TILE_VECS])
-{
-    const int last = vecs - 1;
-    VT_UNROLL
-    for (int i = 0; i < rows; i++) { /* these lines will be stored to */
-        VT_UNROLL
-        for (int j = 0; j < vecs; j += CACHE_LINE / VW)
-            vf_prefetch(t->c + i * t->ldc + j * VW);
-    }
-    if (t->add) {
-        VT_UNROLL
-        for (int i = 0; i < rows; i++) {
-            VT_UNROLL
-            for (int j = 0; j < last; j++)
-                acc[i][j] = vf_load(t->c + i * t->ldc + j * VW);
-            acc[i][last] = load_last(t->c + i * t->ldc + last * VW, t->last_lanes);
-        }
-    } else if (t->bias) {
-        VT_UNROLL
-        for (int i = 0; i < rows; i++) {
-            VT_UNROLL
-            for (int j = 0; j < last; j++)
-                acc[i][j] = vf_load(t->bias + j * VW);
-            acc[i][last] = load_last(t->bias + last * VW, t->last_lanes);
-        }
-    } else {
-        VT_UNROLL
-        for (int i = 0; i < rows; i++) {
-            VT_UNROLL
-            for (int j = 0; j < vecs; j++)
-                acc[i][j] = vf_zero();
-        }
-    }
-}
-
-VT_INLINE void tile_end(int rows, int vecs, const tile_args *t, vf acc[MOST_ROWS][TILE_VECS])
-{
-    const int last = vecs - 1;
-    VT_UNROLL
-    for (int i = 0; i < rows; i++) {
-        VT_UNROLL
-        for (int j = 0; j < last; j++)
-            vf_store(t->c + i * t->ldc + j * VW, acc[i][j]);
-        store_last(t->c + i * t->ldc + last * VW, t->last_lanes, acc[i][last]);
-    }
-}
+#include "kernels/cpu/gemm_tile.h"
 
 /* rows, vecs and a_transposed are constants wherever this is inlined, so that acc lies in registers. */
 VT_INLINE void tile(int rows, int vecs, int a_transposed, const tile_args *t)
 {
     vf acc[MOST_ROWS][TILE_VECS];
     tile_begin(rows, vecs, t, acc);
-    const float *a = t->a, *b = t->b;
-    const int64_t lda = t->lda, ldb = t->ldb;
+    const float *a = (const float *)(const void *)t->a, *b = (const float *)(const void *)t->b;
+    const int64_t lda = (a_transposed ? t->a_step : t->a_row) / WORD, ldb = t->ldb;
     for (int64_t p = t->k; p > 0; p--) {
         vf row[TILE_VECS];
         VT_UNROLL
@@ -109,23 +40,6 @@ VT_INLINE void tile(int rows, int vecs, int a_transposed, const tile_args *t)
     tile_end(rows, vecs, t, acc);
 }
 
-/* The sizes of tiles: X(rows, vectors), all numbers of rows up to the most for 1, 2, ... vectors. */
-#define ROWS_4(X, v)  X(1, v) X(2, v) X(3, v) X(4, v)
-#define ROWS_6(X, v)  ROWS_4(X, v) X(5, v) X(6, v)
-#define ROWS_8(X, v)  ROWS_6(X, v) X(7, v) X(8, v)
-#define ROWS_12(X, v) ROWS_8(X, v) X(9, v) X(10, v) X(11, v) X(12, v)
-#define ROWS_16(X, v) ROWS_12(X, v) X(13, v) X(14, v) X(15, v) X(16, v)
-#if VT_VEC_BITS == 512
-#define TILES(X) ROWS_16(X, 1) ROWS_8(X, 2) ROWS_8(X, 3) ROWS_6(X, 4)
-static const int most_rows[TILE_VECS] = {16, 8, 8, 6};
-#elif VT_VEC_BITS == 256
-#define TILES(X) ROWS_12(X, 1) ROWS_6(X, 2)
-static const int most_rows[TILE_VECS] = {12, 6};
-#else
-#define TILES(X) ROWS_8(X, 1) ROWS_4(X, 2)
-static const int most_rows[TILE_VECS] = {8, 4};
-#endif
-
 /* One function for each: tile_RxV (a along rows) and tile_t_RxV (a transposed). */
 #define TILE(r, v)                                                                                                     \
     static void tile_##r##x##v(const tile_args *t)                                                                     \
@@ -138,8 +52,6 @@ static const int most_rows[TILE_VECS] = {8, 4};
     }
 TILES(TILE)
 
-typedef void tile_fn(const tile_args *t);
-
 #define ENTRY(r, v)   [v - 1][r - 1] = tile_##r##x##v,
 #define ENTRY_T(r, v) [v - 1][r - 1] = tile_t_##r##x##v,
 
@@ -147,28 +59,20 @@ static tile_fn *const tiles[2][TILE_VECS][MOST_ROWS] = {{TILES(ENTRY)}, {TILES(E
 
 void gemm(const gemm_args *g)
 {
-    const int64_t vecs = ceil_div(g->n, VW), n_tiles = ceil_div(vecs, TILE_VECS);
-    const int64_t groups = ceil_div(g->m, most_rows[ceil_div(vecs, n_tiles) - 1]);
-    const int tail = (int)(g->n - (vecs - 1) * VW);
-    for (int64_t group = 0; group < groups; group++) {
-        const int64_t i = part_begin(g->m, groups, group), rows = part_begin(g->m, groups, group + 1) - i;
-        for (int64_t t = 0; t < n_tiles; t++) {
-            const int64_t v0 = part_begin(vecs, n_tiles, t), v1 = part_begin(vecs, n_tiles, t + 1);
-            const tile_args args = {
-                .a = g->a + (g->a_transposed ? i : i * g->lda),
-                .b = g->b + v0 * VW * (g->ldb ? 1 : g->k),
-                .bias = g->bias ? g->bias + v0 * VW : NULL,
-                .c = g->c + i * g->ldc + v0 * VW,
-                .k = g->k,
-                .lda = g->lda,
-                .ldb = g->ldb ? g->ldb : (v1 - v0) * VW,
-                .ldc = g->ldc,
-                .add = g->start == GEMM_ADD,
-                .last_lanes = v1 == vecs ? tail : VW,
-            };
-            tiles[g->a_transposed][v1 - v0 - 1][rows - 1](&args);
-        }
-    }
+    const int64_t stride = g->lda * WORD;
+    const tile_args whole = {
+        .a = (const unsigned char *)g->a,
+        .b = (const unsigned char *)g->b,
+        .bias = g->bias,
+        .c = g->c,
+        .k = g->k,
+        .ldb = g->ldb,
+        .ldc = g->ldc,
+        .a_row = g->a_transposed ? WORD : stride,
+        .a_step = g->a_transposed ? stride : WORD,
+        .add = g->start == GEMM_ADD,
+    };
+    run_tiles(&whole, g->m, g->n, tiles[g->a_transposed]);
 }
 
 void gemm_pack_rows(const float *b, int64_t ldb, int64_t k, int64_t n, float *packed)

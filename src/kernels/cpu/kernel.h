@@ -52,26 +52,19 @@ VT_INLINE vf load_real(const void *p, vt_real type, int64_t i, int n)
 {
     if (type == VT_F32)
         return n == VW ? vf_load((const float *)p + i) : vf_load_n((const float *)p + i, n);
-    if (n == VW)
-        return vf_load_bf16((const uint16_t *)p + i);
-    uint16_t few[VW] = {0};
-    memcpy(few, (const uint16_t *)p + i, (size_t)n * sizeof *few);
-    return vf_load_bf16(few);
+    return n == VW ? vf_load_bf16((const uint16_t *)p + i) : vf_load_bf16_n((const uint16_t *)p + i, n);
 }
 
 VT_INLINE void store_real(void *p, vt_real type, int64_t i, int n, vf v)
 {
-    if (type == VT_F32 && n == VW) {
+    if (type == VT_F32 && n == VW)
         vf_store((float *)p + i, v);
-    } else if (type == VT_F32) {
+    else if (type == VT_F32)
         vf_store_n((float *)p + i, n, v);
-    } else if (n == VW) {
+    else if (n == VW)
         vf_store_bf16((uint16_t *)p + i, v);
-    } else {
-        uint16_t few[VW];
-        vf_store_bf16(few, v);
-        memcpy((uint16_t *)p + i, few, (size_t)n * sizeof *few);
-    }
+    else
+        vf_store_bf16_n((uint16_t *)p + i, n, v);
 }
 
 /* Element i of a sum over samples becomes old + sum if accumulate, else sum. */

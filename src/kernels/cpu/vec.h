@@ -5,7 +5,12 @@
  * vf is a vector of VW floats. Each operation rounds as IEEE 754 says, so the only differences between instruction sets
  * are VW (the order of sums over lanes) and vf_fma, which rounds once where there is hardware for it and twice
  * (product, then sum) in the generic version: that one gives the same bits on every architecture. This and base/attr.h
- * are the only files with compiler extensions. */
+ * are the only files with compiler extensions.
+ *
+ * vb is a vector of VW pairs of bf16, the even one in the low half of each 32-bit lane. vf_dot_bf16 multiplies and adds
+ * pairs as kernels/ops.h says under Types. AVX-512 BF16 has an instruction for it (then VT_DOT_BF16 is 1); elsewhere it
+ * is two steps of vf_fma, the same bits in threads that flush denormals. In the generic version too, since a product of
+ * two bf16 is exact in float32, except where one overflows, or falls below the normal numbers, on its way. */
 #ifndef VT_KERNELS_CPU_VEC_H
 #define VT_KERNELS_CPU_VEC_H
 
@@ -177,21 +182,131 @@ VT_INLINE void vf_transpose(vf r[VW])
     }
 }
 
-/* bf16 to float, exactly; and back, rounded to nearest even, a NaN staying one. */
+#ifdef __AVX512BF16__
+#define VT_DOT_BF16 1
+#else
+#define VT_DOT_BF16 0
+#endif
+
+typedef __m512i vb;
+
+/* VW pairs, or 2 VW numbers in line; the address need not be aligned. */
+VT_INLINE vb vb_load(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+VT_INLINE void vb_store(uint32_t *p, vb v)
+{
+    _mm512_storeu_si512(p, v);
+}
+
+VT_INLINE vb vb_set1(uint32_t pair)
+{
+    return _mm512_set1_epi32((int)pair);
+}
+
+/* The even and the odd numbers of the pairs, exactly. */
+VT_INLINE vf vb_even(vb v)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
+}
+
+VT_INLINE vf vb_odd(vb v)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32((int)0xffff0000U)));
+}
+
+/* Pairs of which lane i is (even[i], odd[i]). */
+VT_INLINE vb vb_zip(const uint16_t *even, const uint16_t *odd)
+{
+    __m512i lo = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)even));
+    __m512i hi = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)odd));
+    return _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16));
+}
+
+VT_INLINE vf vb_as_vf(vb v)
+{
+    return _mm512_castsi512_ps(v);
+}
+
+VT_INLINE vb vf_as_vb(vf v)
+{
+    return _mm512_castps_si512(v);
+}
+
+/* bf16 to float, exactly; and back, rounded to nearest even, a NaN staying one, a denormal becoming zero. */
 VT_INLINE vf vf_load_bf16(const uint16_t *p)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
-VT_INLINE void vf_store_bf16(uint16_t *p, vf v)
+VT_INLINE vf vf_load_bf16_n(const uint16_t *p, int n)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16((__mmask16)((1U << n) - 1U), p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+#if VT_DOT_BF16
+
+VT_INLINE vf vf_dot_bf16(vf acc, vb a, vb b)
+{
+    return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
+}
+
+VT_INLINE __m256i vf_to_bf16(vf v)
+{
+    return (__m256i)_mm512_cvtneps_pbh(v);
+}
+
+/* 2 VW numbers in line: pair i holds numbers 2 i and 2 i + 1 of lo, hi. */
+VT_INLINE vb vb_line(vf lo, vf hi)
+{
+    return (__m512i)_mm512_cvtne2ps_pbh(hi, lo);
+}
+
+#else
+
+VT_INLINE vf vf_dot_bf16(vf acc, vb a, vb b)
+{
+    return vf_fma(vb_even(a), vb_even(b), vf_fma(vb_odd(a), vb_odd(b), acc));
+}
+
+VT_INLINE __m256i vf_to_bf16(vf v)
 {
     __m512i bits = _mm512_castps_si512(v);
     __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x00400000));
+    __mmask16 denormal = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f800000));
     rounded = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+    rounded = _mm512_mask_and_epi32(rounded, denormal, bits, _mm512_set1_epi32((int)0x80000000U));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+}
+
+VT_INLINE vb vb_line(vf lo, vf hi)
+{
+    return _mm512_inserti64x4(_mm512_castsi256_si512(vf_to_bf16(lo)), vf_to_bf16(hi), 1);
+}
+
+#endif
+
+/* Pairs of which lane i is (even[i], odd[i]), rounded. */
+VT_INLINE vb vb_pair(vf even, vf odd)
+{
+    __m512i hi = _mm512_slli_epi32(_mm512_cvtepu16_epi32(vf_to_bf16(odd)), 16);
+    return _mm512_or_si512(_mm512_cvtepu16_epi32(vf_to_bf16(even)), hi);
+}
+
+VT_INLINE void vf_store_bf16(uint16_t *p, vf v)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, vf_to_bf16(v));
+}
+
+VT_INLINE void vf_store_bf16_n(uint16_t *p, int n, vf v)
+{
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1U << n) - 1U), vf_to_bf16(v));
 }
 
 /* Adds the squares of VW floats, exact in double, to two vectors of sums. */
@@ -340,22 +455,90 @@ VT_INLINE void vf_transpose(vf r[VW])
     }
 }
 
+#define VT_DOT_BF16 0
+typedef __m256i vb;
+
+VT_INLINE vb vb_load(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+VT_INLINE void vb_store(uint32_t *p, vb v)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, v);
+}
+
+VT_INLINE vb vb_set1(uint32_t pair)
+{
+    return _mm256_set1_epi32((int)pair);
+}
+
+VT_INLINE vf vb_even(vb v)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+}
+
+VT_INLINE vf vb_odd(vb v)
+{
+    return _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000U)));
+}
+
+VT_INLINE vb vb_zip(const uint16_t *even, const uint16_t *odd)
+{
+    __m256i lo = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)even));
+    __m256i hi = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)odd));
+    return _mm256_or_si256(lo, _mm256_slli_epi32(hi, 16));
+}
+
+VT_INLINE vf vb_as_vf(vb v)
+{
+    return _mm256_castsi256_ps(v);
+}
+
+VT_INLINE vb vf_as_vb(vf v)
+{
+    return _mm256_castps_si256(v);
+}
+
 VT_INLINE vf vf_load_bf16(const uint16_t *p)
 {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
-VT_INLINE void vf_store_bf16(uint16_t *p, vf v)
+/* Rounded, in the high half of each lane; the low half is of no meaning. */
+VT_INLINE __m256i vf_round_bf16(vf v)
 {
-    __m256i bits = _mm256_castps_si256(v);
+    __m256i bits = _mm256_castps_si256(v), exponent = _mm256_set1_epi32(0x7f800000);
     __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x00400000));
     __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-    __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
-    __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(high, high), 0x08);
-    _mm_storeu_si128((__m128i *)(void *)p, _mm256_castsi256_si128(packed));
+    __m256i denormal = _mm256_cmpeq_epi32(_mm256_and_si256(bits, exponent), _mm256_setzero_si256());
+    __m256i zero = _mm256_and_si256(bits, _mm256_set1_epi32((int)0x80000000U));
+    return _mm256_blendv_epi8(_mm256_blendv_epi8(rounded, quiet, is_nan), zero, denormal);
+}
+
+/* 16 numbers of 16 bits in line, from the low halves of lo and hi. */
+VT_INLINE __m256i vb_narrow(__m256i lo, __m256i hi)
+{
+    return _mm256_permute4x64_epi64(_mm256_packus_epi32(lo, hi), 0xd8);
+}
+
+VT_INLINE vb vb_line(vf lo, vf hi)
+{
+    return vb_narrow(_mm256_srli_epi32(vf_round_bf16(lo), 16), _mm256_srli_epi32(vf_round_bf16(hi), 16));
+}
+
+VT_INLINE vb vb_pair(vf even, vf odd)
+{
+    return _mm256_blend_epi16(_mm256_srli_epi32(vf_round_bf16(even), 16), vf_round_bf16(odd), 0xaa);
+}
+
+VT_INLINE void vf_store_bf16(uint16_t *p, vf v)
+{
+    __m256i high = _mm256_srli_epi32(vf_round_bf16(v), 16);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_castsi256_si128(vb_narrow(high, high)));
 }
 
 VT_INLINE void vd_add_squares(vd sum[2], vf x)
@@ -494,25 +677,82 @@ VT_INLINE void vf_transpose(vf r[VW])
     r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
 
+#define VT_DOT_BF16 0
+typedef vu vb;
+
+VT_INLINE vb vb_load(const void *p)
+{
+    vb v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+VT_INLINE void vb_store(uint32_t *p, vb v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+VT_INLINE vb vb_set1(uint32_t pair)
+{
+    return (vb){pair, pair, pair, pair};
+}
+
+VT_INLINE vf vb_even(vb v)
+{
+    return (vf)(v << 16);
+}
+
+VT_INLINE vf vb_odd(vb v)
+{
+    return (vf)(v & 0xffff0000U);
+}
+
+VT_INLINE vb vb_zip(const uint16_t *even, const uint16_t *odd)
+{
+    vb lo = {even[0], even[1], even[2], even[3]}, hi = {odd[0], odd[1], odd[2], odd[3]};
+    return lo | hi << 16;
+}
+
+VT_INLINE vf vb_as_vf(vb v)
+{
+    return (vf)v;
+}
+
+VT_INLINE vb vf_as_vb(vf v)
+{
+    return (vb)v;
+}
+
 VT_INLINE vf vf_load_bf16(const uint16_t *p)
 {
-    uint32_t bits[VW];
-    for (int i = 0; i < VW; i++)
-        bits[i] = (uint32_t)p[i] << 16;
-    vf v;
-    memcpy(&v, bits, sizeof v);
-    return v;
+    return (vf)((vb){p[0], p[1], p[2], p[3]} << 16);
+}
+
+VT_INLINE vb vf_round_bf16(vf v)
+{
+    vb bits = (vb)v, magnitude = bits & 0x7fffffffU;
+    vb rounded = bits + 0x7fffU + (bits >> 16 & 1U);
+    vb is_nan = (vb)(magnitude > 0x7f800000U), denormal = (vb)(magnitude < 0x00800000U);
+    rounded = (rounded & ~is_nan) | ((bits | 0x00400000U) & is_nan);
+    return (rounded & ~denormal) | (bits & 0x80000000U & denormal);
+}
+
+VT_INLINE vb vb_line(vf lo, vf hi)
+{
+    vb x = vf_round_bf16(lo) >> 16, y = vf_round_bf16(hi) >> 16;
+    return __builtin_shufflevector(x, y, 0, 2, 4, 6) | __builtin_shufflevector(x, y, 1, 3, 5, 7) << 16;
+}
+
+VT_INLINE vb vb_pair(vf even, vf odd)
+{
+    return vf_round_bf16(even) >> 16 | (vf_round_bf16(odd) & 0xffff0000U);
 }
 
 VT_INLINE void vf_store_bf16(uint16_t *p, vf v)
 {
-    uint32_t bits[VW];
-    memcpy(bits, &v, sizeof v);
-    for (int i = 0; i < VW; i++) {
-        uint32_t nearest_even = bits[i] + 0x7fffU + (bits[i] >> 16 & 1U);
-        int is_nan = (bits[i] & 0x7fffffffU) > 0x7f800000U;
-        p[i] = (uint16_t)((is_nan ? bits[i] | 0x00400000U : nearest_even) >> 16);
-    }
+    vb high = vf_round_bf16(v) >> 16;
+    for (int i = 0; i < VW; i++)
+        p[i] = (uint16_t)high[i];
 }
 
 VT_INLINE void vd_add_squares(vd sum[2], vf x)
@@ -525,5 +765,41 @@ VT_INLINE void vd_add_squares(vd sum[2], vf x)
 #else
 #error "VT_VEC_BITS must be 512, 256 or 128"
 #endif
+
+#if VT_VEC_BITS != 512
+
+VT_INLINE vf vf_dot_bf16(vf acc, vb a, vb b)
+{
+    return vf_fma(vb_even(a), vb_even(b), vf_fma(vb_odd(a), vb_odd(b), acc));
+}
+
+/* The first n lanes (1 <= n <= VW) from memory, zero in the others; and back. */
+VT_INLINE vf vf_load_bf16_n(const uint16_t *p, int n)
+{
+    uint16_t few[VW] = {0};
+    memcpy(few, p, (size_t)n * sizeof *p);
+    return vf_load_bf16(few);
+}
+
+VT_INLINE void vf_store_bf16_n(uint16_t *p, int n, vf v)
+{
+    uint16_t few[VW];
+    vf_store_bf16(few, v);
+    memcpy(p, few, (size_t)n * sizeof *p);
+}
+
+#endif
+
+VT_INLINE void vb_transpose(vb r[VW])
+{
+    vf t[VW];
+    VT_UNROLL
+    for (int i = 0; i < VW; i++)
+        t[i] = vb_as_vf(r[i]);
+    vf_transpose(t);
+    VT_UNROLL
+    for (int i = 0; i < VW; i++)
+        r[i] = vf_as_vb(t[i]);
+}
 
 #endif
