@@ -97,6 +97,50 @@ static void test_attention(void **state)
     near("lse", &lse, (const double[]){log(exp(1) + exp(-1))}, 1, 1e-6);
 }
 
+/* Breaks when an entropy is a sum instead of a mean over queries and samples, heads are mixed up, or the largest score
+ * loses the sign that was taken from it. Two samples, two heads of width 1, two queries, two keys. */
+static void test_attention_stats(void **state)
+{
+    (void)state;
+    const float q[] = {1, 0, 1, 0, 1, 2, 1, 2}, k[] = {1, 1, -3, 1, 1, -1, -3, 1};
+    float y[8], lse[8];
+    double entropy[2], largest[2];
+    vt_attention_fwd_args fwd = {.samples = 2,
+                                 .heads = 2,
+                                 .head_width = 1,
+                                 .q_tokens = 2,
+                                 .kv_tokens = 2,
+                                 .q = q,
+                                 .k = k,
+                                 .v = k,
+                                 .q_sample_stride = 4,
+                                 .q_row_stride = 2,
+                                 .kv_sample_stride = 4,
+                                 .kv_row_stride = 2,
+                                 .y = y,
+                                 .lse = lse};
+    vt_ref_attention_fwd(NULL, &fwd);
+    vt_ref_attention_stats(NULL, &(vt_attention_stats_args){.samples = 2,
+                                                            .heads = 2,
+                                                            .head_width = 1,
+                                                            .q_tokens = 2,
+                                                            .kv_tokens = 2,
+                                                            .q = q,
+                                                            .k = k,
+                                                            .q_sample_stride = 4,
+                                                            .q_row_stride = 2,
+                                                            .kv_sample_stride = 4,
+                                                            .kv_row_stride = 2,
+                                                            .lse = lse,
+                                                            .entropy = entropy,
+                                                            .largest = largest});
+    /* scores 1 and -3 of head 0; of head 1 two zeros in sample 0, -2 and 2 in sample 1 */
+    const double four = 1 / (1 + exp(-4)), other = 1 - four, apart = -four * log(four) - other * log(other);
+    assert_true(fabs(entropy[0] - apart) < 1e-6);
+    assert_true(fabs(entropy[1] - (log(2) + apart) / 2) < 1e-6);
+    assert_true(largest[0] == 3 && largest[1] == 2);
+}
+
 /* Breaks when logits far from zero lose their loss, or give NaN. */
 static void test_sigmoid_xent(void **state)
 {
@@ -282,11 +326,17 @@ static void test_bf16(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_patch_order),    cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_layernorm),      cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_sigmoid_xent),   cmocka_unit_test(test_adafactor_factored),
-        cmocka_unit_test(test_adafactor_full), cmocka_unit_test(test_adafactor_blocks),
-        cmocka_unit_test(test_decay),          cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_patch_order),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_attention_stats),
+        cmocka_unit_test(test_sigmoid_xent),
+        cmocka_unit_test(test_adafactor_factored),
+        cmocka_unit_test(test_adafactor_full),
+        cmocka_unit_test(test_adafactor_blocks),
+        cmocka_unit_test(test_decay),
+        cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests_name("kernels/ref", tests, NULL, NULL);
 }
