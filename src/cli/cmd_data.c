@@ -194,6 +194,7 @@ static spread spread_of(int64_t *values, int64_t n)
 
 typedef struct {
     spread classes, width, height;
+    int64_t unlabelled; /* images without a class */
     double mean[3], deviation[3];
 } summary;
 
@@ -202,6 +203,8 @@ static summary summarise(const vt_source *s, stats_result *r)
     summary m = {0};
     int64_t *counts = count_classes(s);
     m.classes = spread_of(counts, vt_source_classes(s));
+    for (int64_t i = 0; !vt_source_has_single_labels(s) && i < vt_source_count(s); i++)
+        m.unlabelled += vt_source_label(s, i) < 0;
     m.width = spread_of(r->widths, r->n);
     m.height = spread_of(r->heights, r->n);
     for (int c = 0; c < 3 && r->pixels > 0; c++) {
@@ -232,6 +235,8 @@ static void print_stats_json(const vt_source *s, const stats_result *r, const su
     (void)json_object_set_new(root, "images", json_integer(vt_source_count(s)));
     (void)json_object_set_new(root, "classes", json_integer(vt_source_classes(s)));
     (void)json_object_set_new(root, "images_per_class", spread_json(m->classes));
+    (void)json_object_set_new(root, "most_classes_per_image", json_integer(vt_source_most_labels(s)));
+    (void)json_object_set_new(root, "images_without_class", json_integer(m->unlabelled));
     (void)json_object_set_new(root, "sampled", json_integer(r->n + r->bad));
     (void)json_object_set_new(root, "unreadable", json_integer(r->bad));
     (void)json_object_set_new(root, "width", spread_json(m->width));
@@ -255,6 +260,9 @@ static void print_stats(const vt_source *s, const stats_result *r, const summary
     printf("images             %s\n", vt_cli_number(a, vt_source_count(s)));
     printf("classes            %s\n", vt_cli_number(b, vt_source_classes(s)));
     print_spread("images per class", m->classes);
+    if (!vt_source_has_single_labels(s))
+        printf("classes per image  max %d; images with none: %s\n", vt_source_most_labels(s),
+               vt_cli_number(a, m->unlabelled));
     printf("sampled            %s images%s\n", vt_cli_number(a, r->n + r->bad),
            r->bad ? "; some cannot be read: vitro data check names them" : "");
     print_spread("width", m->width);
@@ -336,7 +344,8 @@ static char *safe_name(const char *name)
 
 static vt_status export_one(const export_options *o, const vt_source *s, int64_t i, vt_read_buffer *buffer, vt_err *err)
 {
-    char *class = safe_name(vt_source_class_name(s, vt_source_label(s, i)));
+    int64_t label = vt_source_label(s, i); /* of several classes the first; of none, "_" */
+    char *class = safe_name(label < 0 ? "" : vt_source_class_name(s, label));
     char *dir = o->folders ? vt_path_join(o->out, class) : vt_xstrdup(o->out);
     char *name =
         o->folders ? vt_xasprintf("%06lld.png", (long long)i) : vt_xasprintf("%s-%06lld.png", class, (long long)i);
@@ -360,6 +369,9 @@ static vt_status export(vt_cli *cli, const export_options *o, const char *spec, 
     vt_source *source = NULL;
     vt_read_buffer buffer = {0};
     vt_status status = vt_source_open(&source, spec, err);
+    if (status == VT_OK && o->folders && !vt_source_has_single_labels(source))
+        status = vt_fail(err, VT_EINVAL,
+                         "--folders puts each image into one class, but labels=FILE gives some image none or several");
     if (status == VT_OK) {
         const int64_t count = vt_source_count(source), n = o->count < count ? o->count : count;
         for (int64_t i = 0; i < n && status == VT_OK; i++)

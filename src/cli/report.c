@@ -16,10 +16,13 @@ static void print_accuracy(const char *name, int64_t right, int64_t count)
 
 void vt_report_classification(const vt_classification *c)
 {
+    char a[32];
     print_accuracy("top-1", c->right1, c->count);
     if (c->classes > 5)
         print_accuracy("top-5", c->right5, c->count);
     printf("loss        %.5g\n", c->loss);
+    if (c->unlabelled > 0)
+        printf("left out    %s images without a class\n", vt_cli_number(a, c->unlabelled));
 }
 
 json_t *vt_report_estimate_json(vt_estimate e)
@@ -41,6 +44,7 @@ static json_t *accuracy_json(int64_t right, int64_t count)
 void vt_report_classification_json(json_t *root, const vt_classification *c)
 {
     (void)json_object_set_new(root, "count", json_integer(c->count));
+    (void)json_object_set_new(root, "without_class", json_integer(c->unlabelled));
     (void)json_object_set_new(root, "top1", accuracy_json(c->right1, c->count));
     (void)json_object_set_new(root, "top5", accuracy_json(c->right5, c->count));
     (void)json_object_set_new(root, "loss", vt_json_number(c->loss));

@@ -11,6 +11,7 @@
 
 #define MAX_FILE_BYTES (1u << 31)
 #define MAX_SAMPLES    (1LL << 28) /* as split and limit choose among */
+#define FREE_SAMPLES   1000000     /* for more, the file's size bounds what is allocated */
 #define UNSEEN         UINT32_MAX  /* as the number of classes: the sample had no row yet */
 
 /* A stretch of the file, or of a name elsewhere; not terminated. */
@@ -239,7 +240,7 @@ static vt_status read_rows(reader *r, char *text, size_t size, vt_err *err)
     if (count > MAX_SAMPLES)
         return vt_fail(err, VT_EUNSUPPORTED, "these are %lld samples; the limit here is %lld", (long long)count,
                        MAX_SAMPLES);
-    if ((size_t)count > size / 2 + 1) /* "0" and a line's end is the shortest row: the file bounds what is allocated */
+    if (count > FREE_SAMPLES && (size_t)count > size / 2 + 1) /* the shortest row is "0" and a line's end */
         return vt_fail(err, VT_EFORMAT, "too short: each of the %lld samples needs a row", (long long)count);
     if (r->kind->key)
         VT_TRY(sort_samples(r, err));

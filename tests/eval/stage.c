@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,13 +16,13 @@ void stage_open(stage *s, const char *spec, int64_t classes, int64_t samples, in
                               .heads = 2,
                               .patch = 4,
                               .image_height = 8,
-                              .image_width = 8,
+                              .image_width = 12,
                               .classes = classes,
                               .head = VT_HEAD_MAP};
     rig_open(&s->rig, &(rig_options){.config = config, .samples = samples, .threads = threads});
     vt_status status = vt_source_open(&s->source, spec, &err);
     assert(status == VT_OK);
-    status = vt_preprocess_parse(&s->preprocess, "[resize(8)]", &err);
+    status = vt_preprocess_parse(&s->preprocess, "[resize(8,12)]", &err);
     assert(status == VT_OK);
 
     vt_arena count = vt_arena_counting();
@@ -63,13 +64,26 @@ void stage_direct(stage *s, float **features, float **logits)
         assert(status == VT_OK);
         status = vt_preprocess_run(&s->preprocess, 0, 0, &buffer.image, &spare, &err);
         assert(status == VT_OK);
-        vt_device_write(device, m->images, buffer.image.pixels, 8 * 8 * 3);
+        vt_device_write(device, m->images, buffer.image.pixels, 8 * 12 * 3);
         vt_model_forward(m, &s->rig.pass);
         vt_device_read(device, *features + i * STAGE_WIDTH, m->features, STAGE_WIDTH * sizeof(float));
         vt_device_read(device, *logits + i * classes, m->logits, (size_t)classes * sizeof(float));
     }
     vt_read_buffer_release(&buffer);
     vt_image_release(&spare);
+}
+
+void stage_write_labels(char file[256], int64_t count, const char *const *lists, int n)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(file, 256, "%s/vitro-test-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    int fd = mkstemp(file);
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    assert(f);
+    for (int64_t i = 0; i < count; i++)
+        fprintf(f, "%lld\t%s\n", (long long)i, lists[i % n]);
+    int closed = fclose(f);
+    assert(closed == 0);
 }
 
 void stage_spoil(stage *s)

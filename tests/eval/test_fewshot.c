@@ -4,8 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -252,6 +254,16 @@ static void test_refused(void **state)
         assert_non_null(strstr(err.msg, cases[i].message));
         close_scene(&s);
     }
+    static const char *const lists[] = {"solid disc", "solid square", ""};
+    char file[256], spec[1024];
+    stage_write_labels(file, 20, lists, 3);
+    snprintf(spec, sizeof spec, "synthetic:shapes?classes=3&size=8&count=20&labels=%s", file);
+    open_scene(&s, spec, 4, 1);
+    assert_int_equal(vt_fewshot(&s.pool.pass, &s.test, &options, &r, &err), VT_EINVAL);
+    assert_non_null(strstr(err.msg, "exactly one class for every image; labels=FILE gives some image of synthetic"));
+    close_scene(&s);
+    unlink(file);
+
     open_scene(&s, TEST, 4, 1);
     stage_spoil(&s.pool);
     assert_int_equal(vt_fewshot(&s.pool.pass, &s.test, &options, &r, &err), VT_EDIVERGED);
