@@ -45,7 +45,7 @@ static void place(vt_engine *e, const vt_engine_options *o)
     if (o->class_weights)
         e->class_weights = vt_arena_take(&a[VT_ARENA_PARAMETERS], o->model.classes, sizeof(float));
     if (o->use.train) {
-        vt_model_place_grads(&e->model, &a[VT_ARENA_GRADIENTS], o->use.grad_type);
+        vt_model_place_grads(&e->model, &a[VT_ARENA_GRADIENTS], o->grad_type);
         vt_optimizer_place(&e->optimizer, &a[VT_ARENA_OPTIMIZER]);
         e->loss_sum = vt_arena_take(&a[VT_ARENA_WORKSPACE], 1, sizeof(float));
         vt_loader_options lo = vt_engine_loader_options(e, o->workers);

@@ -40,6 +40,7 @@ typedef struct {
     vt_model_use use; /* samples: the micro-batch; train: gradients, optimizer, training loader */
     const vt_isa *isa;
     int threads, slices;
+    vt_real grad_type; /* of the gradients of parameters */
     vt_optimizer_config optimizer;
     const char *rules; /* by parameter name (optim/rules.h); NULL: none */
     bool class_weights;

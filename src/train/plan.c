@@ -27,6 +27,7 @@ static vt_engine_options options_of(const vt_training *t, const vt_isa *isa, int
                            .threads = t->threads,
                            .slices = t->slices,
                            .optimizer = t->optimizer,
+                           .grad_type = t->grad_type,
                            .rules = t->rules,
                            .class_weights = t->class_weights,
                            .batch = t->batch,

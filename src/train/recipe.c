@@ -290,17 +290,17 @@ static vt_status resolve_use(const vt_recipe *r, const vt_data_facts *data, vt_t
                             .train = true,
                             .recompute = (vt_recompute)r->train.recompute,
                             .type = (vt_real)r->train.precision,
-                            .grad_type = (vt_real)r->train.gradients,
                             .dropout = (float)r->model.dropout,
                             .drop_path = (float)r->model.drop_path,
                             .mix = r->loss.mixup > 0};
+    t->grad_type = (vt_real)r->train.gradients;
     t->loss = (vt_loss_kind)r->loss.kind;
     t->smoothing = r->loss.smoothing;
     t->mixup = r->loss.mixup;
     t->class_weights = strcmp(r->loss.class_weights, "none") != 0;
-    if (t->use.grad_type == VT_BF16 && t->micro_batch == 0)
+    if (t->grad_type == VT_BF16 && t->micro_batch == 0)
         t->micro_batch = t->batch; /* auto has no other choice */
-    if (t->use.grad_type == VT_BF16 && t->micro_batch != t->batch)
+    if (t->grad_type == VT_BF16 && t->micro_batch != t->batch)
         return vt_fail(err, VT_EINVAL,
                        "train.gradients is bf16, which cannot add up micro-batches without losing digits; set "
                        "train.micro_batch to train.batch (%lld), or train.gradients to f32",

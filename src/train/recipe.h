@@ -86,6 +86,7 @@ void vt_recipe_dump(const vt_recipe *r, vt_text *out);
 typedef struct {
     vt_model_config model;
     vt_model_use use; /* without samples */
+    vt_real grad_type;
     vt_preprocess preprocess, eval_preprocess;
     vt_pixel_range pixels;
     vt_optimizer_config optimizer;
