@@ -55,12 +55,16 @@ vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
     return VT_OK;
 }
 
-/* The source of SPEC, its first `limit` samples where it has more (limit 0: all). */
-static vt_status open_shots(const char *key, const char *spec, int64_t limit, vt_source **source, vt_err *err)
+/* The source of SPEC; of more than `most` samples (0: any number) the first in the keyed order. */
+static vt_status open_shots(const char *key, const char *spec, int64_t most, vt_source **source, vt_err *err)
 {
-    char *limited = limit && !strstr(spec, "limit=")
-                        ? vt_xasprintf("%s%climit=%lld", spec, strchr(spec, '?') ? '&' : '?', (long long)limit)
-                        : vt_xstrdup(spec);
+    if (vt_source_open(source, spec, err) != VT_OK)
+        return vt_prefix(err, "%s", key);
+    if (most == 0 || vt_source_count(*source) <= most)
+        return VT_OK;
+    vt_source_close(*source);
+    *source = NULL;
+    char *limited = vt_xasprintf("%s%climit=%lld", spec, strchr(spec, '?') ? '&' : '?', (long long)most);
     vt_status status = vt_source_open(source, limited, err);
     free(limited);
     return status == VT_OK ? VT_OK : vt_prefix(err, "%s", key);

@@ -32,7 +32,7 @@ typedef struct {
 static vt_status watch(void *context, const vt_eval_rows *rows, vt_err *err)
 {
     witness *w = context;
-    int64_t most = w->stage->rig.model.samples, left = w->total - w->next;
+    int64_t most = w->stage->rig.model.use.samples, left = w->total - w->next;
     assert_int_equal(rows->position, w->next);
     assert_int_equal(rows->count, left < most ? left : most);
     if (w->stop_at >= 0 && w->next >= w->stop_at)

@@ -42,8 +42,10 @@ const char *scene_path(const scene *s, const char *name)
 
 vt_recipe scene_recipe(const scene *s, ...)
 {
-    const char *overrides[16];
+    const char *overrides[32];
     int n = 0;
+    for (const char *const *o = s->settings; o && *o; o++)
+        overrides[n++] = *o;
     va_list list;
     va_start(list, s);
     for (const char *o; (o = va_arg(list, const char *)) != NULL;)

@@ -14,6 +14,7 @@
 
 typedef struct {
     char dir[64];
+    const char *const *settings; /* overrides that every recipe of the scene begins with, NULL-terminated; or NULL */
 } scene;
 
 void scene_make(scene *s);

@@ -9,6 +9,9 @@
 #include "base/text.h"
 #include "train/plan.h"
 
+/* What the recipes here are held to. */
+static const vt_data_facts data = {.images = 150, .classes = 4, .most_labels = 1};
+
 static scene here;
 
 static int set_up(void **state)
@@ -54,7 +57,7 @@ static void expect_wrong(const char *override, const char *words)
     const char *path = scene_path(&here, "recipe.yaml");
     vt_status status = vt_recipe_load(&r, path, &override, 1, &err);
     if (status == VT_OK) {
-        status = vt_recipe_resolve(&r, 150, 4, &t, &err);
+        status = vt_recipe_resolve(&r, &data, &t, &err);
         vt_recipe_release(&r);
     }
     assert_int_not_equal(status, VT_OK);
@@ -115,7 +118,7 @@ static void plan_of(const char *recompute, int64_t micro_batch, vt_plan *plan)
     vt_training t;
     vt_err err = {0};
     vt_recipe r = scene_recipe(&here, recompute, NULL);
-    assert_int_equal(vt_recipe_resolve(&r, 150, 4, &t, &err), VT_OK);
+    assert_int_equal(vt_recipe_resolve(&r, &data, &t, &err), VT_OK);
     assert_int_equal(vt_isa_pick("ref", &isa, &err), VT_OK);
     t.micro_batch = micro_batch;
     if (vt_plan_training(&t, isa, 100, 1000, plan, &err) != VT_OK)

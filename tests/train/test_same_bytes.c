@@ -1,5 +1,6 @@
 /* One recipe, one seed, one instruction set: one final checkpoint, to the byte, whatever the threads, workers, order of
- * work, recomputation, evaluation, or the moments at which the run was killed. */
+ * work, recomputation, evaluation, or the moments at which the run was killed. The tests run twice: with the recipe as
+ * it is, and with everything on that could make a difference. */
 #include "scene.h"
 
 #include <fcntl.h>
@@ -18,9 +19,24 @@
 static scene here;
 static char reference[VT_HASH_HEX];
 
+static const char *const everything[] = {"train.precision=bf16",
+                                         "loss.mixup=0.3",
+                                         "model.dropout=0.1",
+                                         "model.drop_path=0.2",
+                                         "model.head=tok",
+                                         "model.representation=16",
+                                         "optimizer.average=ema",
+                                         "optimizer.average_decay=0.9",
+                                         "optimizer.rules=[pos_embed: freeze, blocks\\.0\\..*: lr 0.5]",
+                                         "train.watch_every=3",
+                                         NULL};
+
+static const char *const *mode; /* settings of the recipes: NULL, or everything */
+
 static int set_up(void **state)
 {
     (void)state;
+    here = (scene){.settings = mode};
     scene_make(&here);
     scene_train_and_hash(&here, "reference", NULL, scene_recipe(&here, "train.threads=1", "data.workers=1", NULL),
                          reference);
@@ -76,6 +92,44 @@ static void evaluation_does_not_matter(void **state)
 {
     (void)state;
     expect_reference("eval", NULL, scene_recipe(&here, "eval.every=3 steps", NULL));
+}
+
+/* Breaks when the dot product of bf16 pairs and its emulation round differently. */
+static void instruction_and_emulation_agree(void **state)
+{
+    char hex[VT_HASH_HEX], emulated[VT_HASH_HEX];
+    const vt_isa *isa;
+    (void)state;
+    if (vt_isa_pick("avx512bf16", &isa, NULL) != VT_OK) {
+        print_message("skipped: this processor has no AVX-512 BF16\n");
+        skip();
+    }
+    assert_int_equal(setenv("VITRO_ISA", "avx512bf16", 1), 0);
+    scene_train_and_hash(&here, "instruction", NULL, scene_recipe(&here, NULL), hex);
+    assert_int_equal(setenv("VITRO_ISA", "avx512", 1), 0);
+    scene_train_and_hash(&here, "emulation", NULL, scene_recipe(&here, NULL), emulated);
+    assert_int_equal(unsetenv("VITRO_ISA"), 0);
+    assert_string_equal(hex, emulated);
+    assert_string_equal(hex, reference);
+}
+
+/* Breaks when a branch of a long run loses a moment, an average, or its place in the data or the schedule. */
+static void branch_equals_uninterrupted_run(void **state)
+{
+    char hex[VT_HASH_HEX], twin[VT_HASH_HEX];
+    char *from = vt_xasprintf("from=%s", scene_path(&here, "trunk/checkpoints/step-00000010"));
+    (void)state;
+    scene_train_and_hash(&here, "trunk", NULL,
+                         scene_recipe(&here, "schedule.cooldown=0", "train.keep=9", "schedule.length=20", NULL), hex);
+    scene_train_and_hash(
+        &here, "branch", NULL,
+        scene_recipe(&here, from, "schedule.cooldown=4", "schedule.cooldown_shape=1-sqrt", "schedule.length=15", NULL),
+        hex);
+    scene_train_and_hash(
+        &here, "twin", NULL,
+        scene_recipe(&here, "schedule.cooldown=4", "schedule.cooldown_shape=1-sqrt", "schedule.length=15", NULL), twin);
+    free(from);
+    assert_string_equal(hex, twin);
 }
 
 /* Must differ: a comparison that always holds would prove nothing. */
@@ -201,11 +255,18 @@ static void broken_checkpoint_falls_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_do_not_matter),        cmocka_unit_test(order_of_work_does_not_matter),
-        cmocka_unit_test(workers_do_not_matter),        cmocka_unit_test(recomputation_does_not_matter),
-        cmocka_unit_test(evaluation_does_not_matter),   cmocka_unit_test(another_seed_gives_other_bytes),
-        cmocka_unit_test(killed_at_random_times),       cmocka_unit_test(killed_while_saving),
-        cmocka_unit_test(broken_checkpoint_falls_back),
+        cmocka_unit_test(threads_do_not_matter),           cmocka_unit_test(order_of_work_does_not_matter),
+        cmocka_unit_test(workers_do_not_matter),           cmocka_unit_test(recomputation_does_not_matter),
+        cmocka_unit_test(evaluation_does_not_matter),      cmocka_unit_test(another_seed_gives_other_bytes),
+        cmocka_unit_test(killed_at_random_times),          cmocka_unit_test(killed_while_saving),
+        cmocka_unit_test(broken_checkpoint_falls_back),    cmocka_unit_test(instruction_and_emulation_agree),
+        cmocka_unit_test(branch_equals_uninterrupted_run),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    const char *const *const initial[] = {NULL, everything};
+    int failed = 0;
+    for (size_t i = 0; i < VT_COUNT_OF(initial); i++) {
+        mode = initial[i];
+        failed += cmocka_run_group_tests_name(i == 0 ? "as it is" : "everything on", tests, set_up, tear_down);
+    }
+    return failed;
 }
