@@ -72,9 +72,10 @@ VT_INLINE void forward_row(const vt_layernorm_fwd_args *a, vt_real type, int64_t
 
 VT_INLINE void forward_rows(const forward_plan *p, vt_real type, int64_t job)
 {
-    const int64_t end = min_i64(p->a->rows, (job + 1) * p->rows_per_job);
+    const vt_layernorm_fwd_args a = *p->a; /* in registers: what is stored may not be in it */
+    const int64_t end = min_i64(a.rows, (job + 1) * p->rows_per_job);
     for (int64_t r = job * p->rows_per_job; r < end; r++)
-        forward_row(p->a, type, r);
+        forward_row(&a, type, r);
 }
 
 static void forward_job_f32(void *context, int64_t job, int thread)
@@ -131,15 +132,19 @@ VT_INLINE void backward_sums_vec(const vt_layernorm_bwd_args *a, vt_real type, i
     }
 }
 
+/* What one row's dx takes besides its elements. */
+typedef struct {
+    vf mean, rstd, g_mean, gx_mean;
+} row_numbers;
+
 /* dx = rstd (g - g_mean - xhat gx_mean) + dresidual for one vector of columns. */
-VT_INLINE void backward_dx_vec(const vt_layernorm_bwd_args *a, vt_real type, int64_t r, int64_t j, int lanes, vf g_mean,
-                               vf gx_mean)
+VT_INLINE void backward_dx_vec(const vt_layernorm_bwd_args *a, vt_real type, row_numbers n, int64_t r, int64_t j,
+                               int lanes)
 {
     const int64_t at = r * a->cols + j;
-    const vf rstd = vf_set1(a->rstd[r]);
-    vf xhat = vf_mul(vf_sub(load_real(a->x, VT_F32, at, lanes), vf_set1(a->mean[r])), rstd);
+    vf xhat = vf_mul(vf_sub(load_real(a->x, VT_F32, at, lanes), n.mean), n.rstd);
     vf g = vf_mul(load_real(a->dy, type, at, lanes), load_real(a->gamma, VT_F32, j, lanes));
-    vf dx = vf_mul(rstd, vf_fnma(xhat, gx_mean, vf_sub(g, g_mean)));
+    vf dx = vf_mul(n.rstd, vf_fnma(xhat, n.gx_mean, vf_sub(g, n.g_mean)));
     if (a->dresidual)
         dx = vf_add(dx, load_real(a->dresidual, VT_F32, at, lanes));
     store_real(a->dx, VT_F32, at, lanes, dx);
@@ -149,12 +154,15 @@ VT_INLINE void backward_dx_vec(const vt_layernorm_bwd_args *a, vt_real type, int
 
 VT_INLINE void backward_dx(const vt_layernorm_bwd_args *a, vt_real type, int64_t r, float g_sum, float gx_sum)
 {
-    const vf g_mean = vf_set1(g_sum / (float)a->cols), gx_mean = vf_set1(gx_sum / (float)a->cols);
+    const row_numbers n = {.mean = vf_set1(a->mean[r]),
+                           .rstd = vf_set1(a->rstd[r]),
+                           .g_mean = vf_set1(g_sum / (float)a->cols),
+                           .gx_mean = vf_set1(gx_sum / (float)a->cols)};
     int64_t j = 0;
     for (; j + VW <= a->cols; j += VW)
-        backward_dx_vec(a, type, r, j, VW, g_mean, gx_mean);
+        backward_dx_vec(a, type, n, r, j, VW);
     if (j < a->cols)
-        backward_dx_vec(a, type, r, j, (int)(a->cols - j), g_mean, gx_mean);
+        backward_dx_vec(a, type, n, r, j, (int)(a->cols - j));
 }
 
 VT_INLINE void backward_rows(const vt_layernorm_bwd_args *a, vt_real type, int rows, int64_t r, float *dgamma,
@@ -176,7 +184,7 @@ VT_INLINE void backward_rows(const vt_layernorm_bwd_args *a, vt_real type, int r
 
 VT_INLINE void backward_run(const backward_plan *p, vt_real type, int64_t job)
 {
-    const vt_layernorm_bwd_args *a = p->a;
+    const vt_layernorm_bwd_args args = *p->a, *a = &args; /* as above */
     const int64_t slice = job / SLICE_PARTS, part = job % SLICE_PARTS;
     const int64_t first = part_begin(a->samples, a->slices, slice) * a->tokens;
     const int64_t rows = part_begin(a->samples, a->slices, slice + 1) * a->tokens - first;
