@@ -1,4 +1,4 @@
-/* Rows of the checker for everything that is no matrix product: pixels, norms, means, sums, the loss, the update. */
+/* Rows of the checker for everything that is no matrix product: pixels, norms, means, sums. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -382,46 +382,6 @@ static void bound_sum_samples(check_case *c)
     }
 }
 
-CHECK_CALL(sigmoid_xent)
-
-static void make_sigmoid_xent(check_case *c)
-{
-    const int64_t B = c->dims[0], C = c->dims[1];
-    static const double means[] = {0, -10, 20, -90, 300};
-    vt_sigmoid_xent_args *a = &c->args.sigmoid_xent;
-    *a = (vt_sigmoid_xent_args){.samples = B, .classes = C, .weight = 1.0f / 24};
-    c->limits.width = C;
-    const double mean = means[check_choose(c, "mean_of", 5)];
-    int32_t *labels = check_typed(c, "labels", CHECK_I32, B, false);
-    for (int64_t b = 0; b < B; b++)
-        labels[b] = (int32_t)vt_rng_below(&c->rng, (uint32_t)C);
-    check_keep(c, "labels");
-    a->labels = labels;
-    a->loss = check_out(c, "loss", B);
-    const int gradient = check_choose(c, "gradient", 3); /* its own, over the logits, none */
-    if (gradient == 1) {
-        a->dlogits = check_inout(c, "dlogits", B * C, mean, 4);
-        a->logits = a->dlogits;
-        return;
-    }
-    a->logits = check_in(c, "logits", B * C, mean, 4);
-    a->dlogits = gradient == 0 ? check_out(c, "dlogits", B * C) : NULL;
-}
-
-/* Every softplus keeps its relative accuracy, however small (thousands of classes at a bias of -10 add up); so does the
- * sigmoid of the wrong classes, while the label's is 1 - sigmoid and may be off by roundings of 1. */
-static void bound_sigmoid_xent(check_case *c)
-{
-    const vt_sigmoid_xent_args *a = &c->args.sigmoid_xent;
-    const float *loss = check_expected(c, "loss"), *dlogits = a->dlogits ? check_expected(c, "dlogits") : NULL;
-    double *loss_bound = check_bound(c, "loss"), *bound = a->dlogits ? check_bound(c, "dlogits") : NULL;
-    for (int64_t b = 0; b < a->samples; b++) {
-        loss_bound[b] = (8 * CHECK_U + check_sum_error(a->classes)) * fabs((double)loss[b]);
-        for (int64_t i = b * a->classes; bound && i < (b + 1) * a->classes; i++)
-            bound[i] = 8 * CHECK_U * (i % a->classes == a->labels[b] ? a->weight : fabs((double)dlogits[i]));
-    }
-}
-
 CHECK_CALL(sum_squares)
 
 /* Contents of a tensor that is looked over: ordinary numbers, one unusual among them, many, nothing else. */
@@ -474,87 +434,6 @@ static void bound_inspect(check_case *c)
 {
     const double *out = (const double *)(const void *)check_expected(c, "out");
     check_bound(c, "out")[2] = squares_error(c->args.inspect.count, out[2]);
-}
-
-CHECK_CALL(adafactor)
-
-static void make_adafactor(check_case *c)
-{
-    const int64_t blocks = c->dims[0], rows = c->dims[1], cols = c->dims[2], count = blocks * rows * cols;
-    vt_adafactor_args *a = &c->args.adafactor;
-    a->lr = 1e-3f, a->decay = 1e-5f, a->beta1 = 0.9f;
-    a->beta2 = check_choose(c, "first_step", 4) == 3 ? 0 : 0.99f;
-    a->grad_scale = check_choose(c, "clipped", 2) ? 0.37f : 1;
-    c->limits.width = count;
-    a->value = check_inout(c, "value", count, 0, 1);
-    a->grad = check_in(c, "grad", count, 0, 1e-3);
-    const int kind = check_choose(c, "kind", 3); /* blocks of rows, blocks of columns, not factored */
-    a->blocks = blocks, a->rows = rows, a->cols = cols;
-    a->block_stride = kind == 0 ? rows * cols : cols;
-    a->row_stride = kind == 0 ? cols : blocks * cols;
-    float *moment[2] = {NULL, NULL};
-    const int64_t moment_count[2] = {kind == 2 ? count : blocks * rows, blocks * cols};
-    for (int k = 0; k < (kind == 2 ? 1 : 2); k++) {
-        moment[k] = check_inout(c, k ? "col_moment" : "first_moment", moment_count[k], 0, 1);
-        for (int64_t i = 0; i < moment_count[k]; i++)
-            moment[k][i] = 1e-6f * (0.5f + fabsf(moment[k][i]));
-        check_keep(c, k ? "col_moment" : "first_moment");
-    }
-    if (kind == 2) {
-        a->blocks = 1, a->rows = 1, a->cols = count;
-        a->block_stride = a->row_stride = count;
-        a->full_moment = moment[0];
-    } else {
-        a->row_moment = moment[0], a->col_moment = moment[1];
-    }
-    a->momentum = check_typed(c, "momentum", CHECK_BF16, count, true);
-    for (int64_t i = 0; i < count; i++)
-        a->momentum[i] = vt_bf16_from_f32((float)vt_rng_below(&c->rng, 2000) / 1000 - 1);
-    check_keep(c, "momentum");
-}
-
-/* Element `at` with step u, whose relative error is u_error: the moving average, its bf16 form, the value. */
-static void bound_update(check_case *c, int64_t at, double u, double u_error)
-{
-    const vt_adafactor_args *a = &c->args.adafactor;
-    const double now = (1 - (double)a->beta1) * u, old = (double)a->beta1 * vt_bf16_to_f32(a->momentum[at]),
-                 m = now + old;
-    const double error = fabs(now) * u_error + 4 * CHECK_U * (fabs(now) + fabs(old));
-    /* Within the error of a boundary, m may round to either neighbour. */
-    const double rounded = vt_bf16_to_f32(vt_bf16_from_f32((float)m));
-    const double up = vt_bf16_to_f32(vt_bf16_from_f32((float)(m + error)));
-    const double down = vt_bf16_to_f32(vt_bf16_from_f32((float)(m - error)));
-    check_bound(c, "momentum")[at] = fmax(up - rounded, rounded - down);
-    check_bound(c, "value")[at] = a->lr * error +
-                                  4 * CHECK_U * (fabs(a->lr * m) + fabs((double)a->decay * a->value[at])) +
-                                  2 * CHECK_U * fabs((double)a->value[at]);
-}
-
-static void bound_adafactor(check_case *c)
-{
-    const vt_adafactor_args *a = &c->args.adafactor;
-    const float *first = check_expected(c, "first_moment"),
-                *col = a->row_moment ? check_expected(c, "col_moment") : NULL;
-    /* Moments are sums of positive terms. */
-    const double row_error = check_sum_error(a->cols) + 6 * CHECK_U, col_error = check_sum_error(a->rows) + 6 * CHECK_U;
-    for (int64_t i = 0; i < a->blocks * (a->row_moment ? a->rows : a->cols); i++)
-        check_bound(c, "first_moment")[i] = (a->row_moment ? row_error : 6 * CHECK_U) * first[i];
-    for (int64_t i = 0; col && i < a->blocks * a->cols; i++)
-        check_bound(c, "col_moment")[i] = col_error * col[i];
-
-    for (int64_t b = 0; b < a->blocks; b++) {
-        double mean_row_moment = 0;
-        for (int64_t r = 0; col && r < a->rows; r++)
-            mean_row_moment += first[b * a->rows + r] / (double)a->rows;
-        for (int64_t r = 0; r < a->rows; r++)
-            for (int64_t k = 0; k < a->cols; k++) {
-                const int64_t at = b * a->block_stride + r * a->row_stride + k;
-                const double g = (double)a->grad_scale * a->grad[at];
-                const double v = col ? first[b * a->rows + r] / mean_row_moment * col[b * a->cols + k] : first[at];
-                const double v_error = col ? 2 * row_error + col_error + check_sum_error(a->rows) : 6 * CHECK_U;
-                bound_update(c, at, g / sqrt(v), 0.5 * v_error + 8 * CHECK_U);
-            }
-    }
 }
 
 #define ROWS_DIMS                                                                                                      \
@@ -652,14 +531,6 @@ const check_op check_rows[] = {
      work_2,
      NULL,
      {{256, 4096}, {8, 151296}}},
-    {"sigmoid_xent",
-     {{"samples", 20, {1, 2, 8, 64}}, {"classes", 300, {1, 2, 10, 15, 16, 17, 1000, 21843}}},
-     call_sigmoid_xent,
-     make_sigmoid_xent,
-     bound_sigmoid_xent,
-     work_2,
-     NULL,
-     {{256, 10}, {32, 21843}}},
     {"sum_squares",
      {COUNT_DIM},
      call_sum_squares,
@@ -669,13 +540,5 @@ const check_op check_rows[] = {
      NULL,
      {{2359296}, {12288}}},
     {"inspect", {COUNT_DIM}, call_inspect, make_inspect, bound_inspect, work_1, NULL, {{2359296}, {12288}}},
-    {"adafactor",
-     {{"blocks", 5, {1, 2, 3, 12}}, {"rows", 100, {1, 2, 3, 32, 64}}, {"cols", 200, {1, 3, 15, 17, 64, 96, 768}}},
-     call_adafactor,
-     make_adafactor,
-     bound_adafactor,
-     work_3,
-     NULL,
-     {{1, 3072, 768}, {12, 64, 768}, {1, 256, 64}}},
     {NULL},
 };
