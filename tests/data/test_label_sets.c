@@ -299,10 +299,11 @@ static void test_choice(void **state)
     vt_text rows = {0}, plain = {0};
     for (int i = 0; i < N; i++) {
         vt_text_addf(&plain, "%d\t%s\n", i, names[i % 4]);
-        if (i % 4 == 0) /* a quarter each: none; 1; 1 and 3; 3 */
+        int turn = i / 4 % 4; /* not the source's own class, i % 4; a quarter each: none; 1; 1 and 3; 3 */
+        if (turn == 0)
             vt_text_addf(&rows, "%d\n", i);
         else
-            vt_text_addf(&rows, "%d\t%s%s\n", i, names[i % 4 == 2 ? 3 : i % 4], i % 4 == 2 ? ",solid square" : "");
+            vt_text_addf(&rows, "%d\t%s%s\n", i, names[turn == 2 ? 3 : turn], turn == 2 ? ",solid square" : "");
     }
     vt_source *s = open_source(with_rows("synthetic:shapes?count=400&classes=4&split=[25%:75%]&labels=", rows.s));
     int members[4] = {0};
@@ -311,7 +312,7 @@ static void test_choice(void **state)
         char name[64];
         int32_t classes[2];
         int64_t sample = strtol(strchr(vt_source_sample_name(s, i, name, sizeof name), '[') + 1, NULL, 10);
-        int n = vt_source_labels(s, i, classes, 2), turn = (int)(sample % 4);
+        int n = vt_source_labels(s, i, classes, 2), turn = (int)(sample / 4 % 4);
         members[turn]++;
         assert_true(classes[0] == (turn == 0 ? -1 : turn == 3 ? 3 : 1) && classes[1] == (turn == 2 ? 3 : -1));
         assert_int_equal(n, (classes[0] >= 0) + (classes[1] >= 0));
