@@ -122,11 +122,6 @@ static double dbias_term(const void *context, int64_t b)
     return sum;
 }
 
-static void put_sum(void *to, vt_real type, int64_t i, double sum, int accumulate)
-{
-    vt_ref_put(to, type, i, accumulate ? vt_ref_at(to, type, i) + sum : sum);
-}
-
 void vt_ref_linear_dw(const vt_exec *ex, const vt_linear_dw_args *a)
 {
     (void)ex;
@@ -134,12 +129,12 @@ void vt_ref_linear_dw(const vt_exec *ex, const vt_linear_dw_args *a)
         for (int64_t i = 0; i < a->in; i++) {
             const dw_element e = {a, o, i};
             const double sum = vt_ref_sum_over_samples(a->samples, a->slices, dw_term, &e);
-            put_sum(a->dw, a->grad_type, o * a->in + i, sum, a->accumulate);
+            vt_ref_put_sum(a->dw, a->grad_type, o * a->in + i, sum, a->accumulate);
         }
         if (a->dbias) {
             const dw_element e = {a, o, 0};
             const double sum = vt_ref_sum_over_samples(a->samples, a->slices, dbias_term, &e);
-            put_sum(a->dbias, a->grad_type, o, sum, a->accumulate);
+            vt_ref_put_sum(a->dbias, a->grad_type, o, sum, a->accumulate);
         }
     }
 }

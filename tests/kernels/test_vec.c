@@ -1,5 +1,6 @@
-/* Products of bf16 under one instruction set (VT_ISA, with its compiler flags): vf_dot_bf16 and rounding against the
- * formula of kernels/ops.h, one number at a time, and gemm_bf16 with its packing against the chain it promises. */
+/* Vector operations under one instruction set (VT_ISA, with its compiler flags): functions against base/math.h,
+ * vf_dot_bf16 and rounding against the formula of kernels/ops.h, gemm_bf16 and its packing against the chain that it
+ * promises. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,12 +11,14 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/math.h"
 #include "base/philox.h"
 #include "base/pool.h"
 #include "base/text.h"
 #include "kernels/backend.h"
 #include "kernels/bf16.h"
 #include "kernels/cpu/gemm_bf16.h"
+#include "kernels/cpu/vmath.h"
 
 #define TEXT_(x) #x
 #define TEXT(x)  TEXT_(x)
@@ -34,6 +37,83 @@ static uint32_t bits_of(float x)
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
+}
+
+static double true_exp(double x)
+{
+    return vt_exp(x);
+}
+
+static double true_log(double x)
+{
+    return vt_ln(x);
+}
+
+static double true_tanh(double x)
+{
+    return vt_tanh(x);
+}
+
+static double true_tanh_slope(double x)
+{
+    return 4 * vt_exp(-2 * x) / ((1 + vt_exp(-2 * x)) * (1 + vt_exp(-2 * x)));
+}
+
+static double true_gelu(double z)
+{
+    return 0.5 * z * (1 + vt_tanh(0.79788456080286536 * (z + 0.044715 * z * z * z)));
+}
+
+static double true_gelu_erf(double z)
+{
+    return 0.5 * z * (1 + vt_erf(0.70710678118654752 * z));
+}
+
+static double true_gelu_erf_slope(double z)
+{
+    return 0.5 * (1 + vt_erf(0.70710678118654752 * z)) + z * 0.39894228040143268 * vt_exp(-0.5 * z * z);
+}
+
+/* Errors allowed: in units of the last place of the result, plus an absolute one. */
+static const struct {
+    const char *name;
+    vf (*vector)(vf x);
+    double (*truth)(double x);
+    double from, to, ulps, absolute;
+} functions[] = {
+    {"exp", vf_exp, true_exp, -86, 88, 1.1, 0},
+    {"log", vf_log, true_log, 1, 1e6, 2, 1.2e-7},
+    {"tanh", vf_tanh, true_tanh, -12, 12, 2.5, 0},
+    {"tanh", vf_tanh, true_tanh, -0.01, 0.01, 2.5, 0},
+    {"tanh'", vf_tanh_derivative, true_tanh_slope, 0, 40, 6, 0},
+    {"gelu", vf_gelu, true_gelu, -12, 12, 0, 8e-7},
+    {"gelu_erf", vf_gelu_erf, true_gelu_erf, -1, 12, 2, 1e-7},
+    {"gelu_erf", vf_gelu_erf, true_gelu_erf, -12, 0, 2, 1e-7},
+    {"gelu_erf'", vf_gelu_erf_derivative, true_gelu_erf_slope, -14, 14, 0, 3e-7},
+};
+
+/* Breaks when a coefficient is wrong, or a limit cuts off what still matters. */
+static void test_functions(void **state)
+{
+    (void)state;
+    const double more = VT_VEC_BITS == 128 ? 1 : 0; /* ulp, where vf_fma rounds twice */
+    for (size_t f = 0; f < VT_COUNT_OF(functions); f++) {
+        for (int i = 0; i < 40000; i++) {
+            float x[VW], y[VW];
+            for (int l = 0; l < VW; l++) {
+                const double share = (i * VW + l) / (40000.0 * VW);
+                x[l] = (float)(functions[f].from + share * (functions[f].to - functions[f].from));
+            }
+            vf_store(y, functions[f].vector(vf_load(x)));
+            for (int l = 0; l < VW; l++) {
+                const double truth = functions[f].truth((double)x[l]), error = fabs((double)y[l] - truth);
+                const double ulp = ldexp(1, ilogb(truth == 0 ? 1e-30 : truth) - 23);
+                if (!(error <= (functions[f].ulps + more) * ulp + functions[f].absolute))
+                    fail_msg("%s(%.9g) is %.9g, not %.9g: %.2f ulp", functions[f].name, (double)x[l], (double)y[l],
+                             truth, error / ulp);
+            }
+        }
+    }
 }
 
 /* A float: any bits; or of moderate size; or so small that a product of two of them is near the smallest normal number;
@@ -270,6 +350,7 @@ static void test_gemm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_functions),
         cmocka_unit_test(test_dot),
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_gemm),
@@ -282,5 +363,5 @@ int main(void)
     }
     vt_flush_denormals();
     rng = vt_rng_at(7, VT_STREAM_TEST, 0, 0);
-    return cmocka_run_group_tests_name("kernels/bf16 " TEXT(VT_ISA), tests, NULL, NULL);
+    return cmocka_run_group_tests_name("kernels/vec " TEXT(VT_ISA), tests, NULL, NULL);
 }
