@@ -2,7 +2,7 @@
  *
  * An error e of a score changes its probability by the factor 1 + e; the bounds follow what that does to every sum.
  * With bf16, probabilities and the gradients of scores are rounded before they are multiplied, and so are results:
- * 2^-9 each. */
+ * 2^-8 each. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@
 #include "check.h"
 #include "kernels/ref/ref.h"
 
-#define BF16_U 0x1p-9
+#define BF16_U 0x1p-8 /* unit roundoff: eight significant bits */
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -129,6 +129,11 @@ static void make_forward(check_case *c, vt_real type)
 static void make_attention_fwd(check_case *c)
 {
     make_forward(c, VT_F32);
+}
+
+static void make_attention_fwd_bf16(check_case *c)
+{
+    make_forward(c, VT_BF16);
 }
 
 /* A row of one head, in doubles. */
@@ -261,6 +266,11 @@ static void make_backward(check_case *c, vt_real type)
 static void make_attention_bwd(check_case *c)
 {
     make_backward(c, VT_F32);
+}
+
+static void make_attention_bwd_bf16(check_case *c)
+{
+    make_backward(c, VT_BF16);
 }
 
 /* What the bounds of one head are computed from. */
@@ -410,10 +420,26 @@ const check_op check_attention[] = {
      work_attention_fwd,
      "FLOP",
      {{8, 12, 64, 197, 197}, {256, 2, 32, 16, 16}, {8, 16, 88, 257, 257}}},
+    {"attention_fwd_bf16",
+     ATTENTION_DIMS,
+     call_attention_fwd,
+     make_attention_fwd_bf16,
+     bound_attention_fwd,
+     work_attention_fwd,
+     "FLOP",
+     {{8, 12, 64, 197, 197}, {256, 2, 32, 16, 16}, {8, 16, 88, 257, 257}}},
     {"attention_bwd",
      ATTENTION_DIMS,
      call_attention_bwd,
      make_attention_bwd,
+     bound_attention_bwd,
+     work_attention_bwd,
+     "FLOP",
+     {{8, 12, 64, 197, 197}, {256, 2, 32, 16, 16}, {8, 16, 88, 257, 257}}},
+    {"attention_bwd_bf16",
+     ATTENTION_DIMS,
+     call_attention_bwd,
+     make_attention_bwd_bf16,
      bound_attention_bwd,
      work_attention_bwd,
      "FLOP",

@@ -1,6 +1,5 @@
 /* Multi-head attention, forward and backward (kernels/ops.h): the jobs. What a job computes is in attention_f32.c and
  * attention_bf16.c. */
-#include <assert.h>
 #include <stdbool.h>
 
 #include "kernels/cpu/attention.h"
@@ -11,10 +10,11 @@
 
 int64_t VT_FOR_ISA(vt_cpu_attention_scratch)(const vt_limits *limits)
 {
-    const int64_t most = max_i64(VW, min_i64(MAX_QUERIES, SCORES / max_i64(1, limits->tokens) / VW * VW));
+    const int64_t tokens = limits->tokens, width = limits->head_width;
+    const int64_t most = max_i64(VW, min_i64(MAX_QUERIES, SCORES / max_i64(1, tokens) / VW * VW));
     /* A layer with fewer keys may take larger blocks; their scores are then at most SCORES. */
-    const int64_t scores = max_i64(limits->tokens * most, min_i64(limits->tokens * MAX_QUERIES, SCORES));
-    return round_up_vw(limits->head_width) * (2 * MAX_QUERIES + max_i64(KEY_PIECE, MAX_QUERIES)) + 2 * scores;
+    const int64_t scores = max_i64(tokens * most, min_i64(tokens * MAX_QUERIES, SCORES));
+    return max_i64(attention_scratch_f32(tokens, width, scores), attention_scratch_bf16(tokens, width, scores));
 }
 
 /* Rows of one sample, all heads: element 0 is first[at]. */
@@ -44,6 +44,7 @@ static void forward_job(void *context, int64_t job, int thread)
 {
     const attention_plan *p = context;
     const vt_attention_fwd_args *a = p->fwd;
+    attention_forward_fn *forward = a->type == VT_BF16 ? attention_forward_bf16 : attention_forward_f32;
     float *scratch = scratch_of(p->ex, thread);
     const int64_t end = min_i64(p->items, (job + 1) * p->items_per_job);
     for (int64_t item = job * p->items_per_job; item < end; item++) {
@@ -54,13 +55,13 @@ static void forward_job(void *context, int64_t job, int thread)
                                         {a->v, next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens}};
             prefetch_part(rows, 3, a->type, a->head_width, a->heads, head);
         }
-        attention_forward_f32(p, sample, head, item % p->blocks * p->block_queries, scratch);
+        const int new_head = item == job * p->items_per_job || item % p->blocks == 0;
+        forward(p, sample, head, item % p->blocks * p->block_queries, new_head, scratch);
     }
 }
 
 void VT_KERNEL(attention_fwd)(const vt_exec *ex, const vt_attention_fwd_args *a)
 {
-    assert(a->type == VT_F32);
     attention_plan p = {.ex = ex, .fwd = a, .scale = attention_scale(a->head_width)};
     p.block_queries = attention_block_queries(a->q_tokens, a->kv_tokens);
     p.blocks = ceil_div(a->q_tokens, p.block_queries);
@@ -73,6 +74,7 @@ static void backward_job(void *context, int64_t job, int thread)
 {
     const attention_plan *p = context;
     const vt_attention_bwd_args *a = p->bwd;
+    attention_backward_fn *backward = a->type == VT_BF16 ? attention_backward_bf16 : attention_backward_f32;
     float *scratch = scratch_of(p->ex, thread);
     const int64_t end = min_i64(p->items, (job + 1) * p->items_per_job);
     for (int64_t pair = job * p->items_per_job; pair < end; pair++) {
@@ -86,13 +88,12 @@ static void backward_job(void *context, int64_t job, int thread)
                                         {a->dy, y_at, y_row, a->q_tokens}};
             prefetch_part(rows, 5, a->type, a->head_width, a->heads, head);
         }
-        attention_backward_f32(p, sample, head, scratch);
+        backward(p, sample, head, scratch);
     }
 }
 
 void VT_KERNEL(attention_bwd)(const vt_exec *ex, const vt_attention_bwd_args *a)
 {
-    assert(a->type == VT_F32);
     attention_plan p = {.ex = ex, .bwd = a, .scale = attention_scale(a->head_width)};
     p.block_queries = attention_block_queries(a->q_tokens, a->kv_tokens);
     p.items = a->samples * a->heads;

@@ -29,11 +29,24 @@ VT_INLINE const void *real_at(const void *x, vt_real type, int64_t i)
     return (const unsigned char *)x + i * (type == VT_BF16 ? 2 : 4);
 }
 
-/* One block of queries forward, and one head backward. */
-#define attention_forward_f32 VT_FOR_ISA(vt_cpu_attention_forward_f32)
-void attention_forward_f32(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, float *scratch);
-#define attention_backward_f32 VT_FOR_ISA(vt_cpu_attention_backward_f32)
-void attention_backward_f32(const attention_plan *p, int64_t sample, int64_t head, float *scratch);
+/* One block of queries forward; new_head: the thread's last block was of another sample or head, or there was none. One
+ * head backward. */
+typedef void attention_forward_fn(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, int new_head,
+                                  float *scratch);
+typedef void attention_backward_fn(const attention_plan *p, int64_t sample, int64_t head, float *scratch);
+#define attention_forward_f32   VT_FOR_ISA(vt_cpu_attention_forward_f32)
+#define attention_forward_bf16  VT_FOR_ISA(vt_cpu_attention_forward_bf16)
+#define attention_backward_f32  VT_FOR_ISA(vt_cpu_attention_backward_f32)
+#define attention_backward_bf16 VT_FOR_ISA(vt_cpu_attention_backward_bf16)
+attention_forward_fn attention_forward_f32, attention_forward_bf16;
+attention_backward_fn attention_backward_f32, attention_backward_bf16;
+
+/* Floats of scratch memory of one thread for blocks whose scores take at most `scores` floats; keys: most of any call.
+ */
+#define attention_scratch_f32  VT_FOR_ISA(vt_cpu_attention_scratch_f32)
+#define attention_scratch_bf16 VT_FOR_ISA(vt_cpu_attention_scratch_bf16)
+int64_t attention_scratch_f32(int64_t keys, int64_t head_width, int64_t scores);
+int64_t attention_scratch_bf16(int64_t keys, int64_t head_width, int64_t scores);
 
 /* Queries in a block, a multiple of VW. */
 VT_INLINE int64_t attention_block_queries(int64_t q_tokens, int64_t kv_tokens)
@@ -48,6 +61,46 @@ VT_INLINE int64_t attention_block_queries(int64_t q_tokens, int64_t kv_tokens)
 VT_INLINE float attention_scale(int64_t head_width)
 {
     return (float)(1.0 / sqrt((double)head_width));
+}
+
+/* The largest score of each of VW queries. */
+VT_INLINE vf attention_max(const float *st, int64_t ld, int64_t keys)
+{
+    vf top[CHAINS];
+    for (int c = 0; c < CHAINS; c++)
+        top[c] = vf_load(st);
+    int64_t j = 0;
+    for (; j + CHAINS <= keys; j += CHAINS) {
+        for (int c = 0; c < CHAINS; c++)
+            top[c] = vf_max(top[c], vf_load(st + (j + c) * ld));
+    }
+    for (; j < keys; j++)
+        top[0] = vf_max(top[0], vf_load(st + j * ld));
+    return vf_max(vf_max(top[0], top[2]), vf_max(top[1], top[3]));
+}
+
+/* The sums D_i = dy_i . y_i of VW queries, `count` of which exist; rows lie at element `at`, ld elements apart. */
+VT_INLINE vf attention_row_dots(const void *dy, const void *y, vt_real type, int64_t at, int64_t ld, int64_t count,
+                                int64_t width)
+{
+    vf r[VW];
+    for (int64_t i = 0; i < VW; i++, at += ld) {
+        vf sum = vf_zero();
+        int64_t k = 0;
+        for (; i < count && k + VW <= width; k += VW)
+            sum = vf_fma(load_real(dy, type, at + k, VW), load_real(y, type, at + k, VW), sum);
+        if (i < count && k < width) {
+            const int lanes = (int)(width - k);
+            sum = vf_fma(load_real(dy, type, at + k, lanes), load_real(y, type, at + k, lanes), sum);
+        }
+        r[i] = sum;
+    }
+    vf_transpose(r);
+    for (int half = VW / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++)
+            r[i] = vf_add(r[i], r[i + half]);
+    }
+    return r[0];
 }
 
 #endif

@@ -34,24 +34,21 @@ static block block_over(float *scratch, int64_t kv_tokens, int64_t head_width, i
     return b;
 }
 
+int64_t attention_scratch_f32(int64_t keys, int64_t head_width, int64_t scores)
+{
+    (void)keys;
+    return round_up_vw(head_width) * (2 * MAX_QUERIES + max_i64(KEY_PIECE, MAX_QUERIES)) + 2 * scores;
+}
+
 /* Runs the softmax down the lanes at st: scores become exp(s - max). Returns their sum and the maximum. */
 static vf softmax_lanes(float *st, int64_t ld, int64_t keys, vf *max)
 {
-    vf top[CHAINS], sum[CHAINS];
-    for (int c = 0; c < CHAINS; c++) {
-        top[c] = vf_load(st);
+    vf sum[CHAINS];
+    for (int c = 0; c < CHAINS; c++)
         sum[c] = vf_zero();
-    }
+    *max = attention_max(st, ld, keys);
     int64_t j = 0;
     for (; j + CHAINS <= keys; j += CHAINS) {
-        for (int c = 0; c < CHAINS; c++)
-            top[c] = vf_max(top[c], vf_load(st + (j + c) * ld));
-    }
-    for (; j < keys; j++)
-        top[0] = vf_max(top[0], vf_load(st + j * ld));
-    *max = vf_max(vf_max(top[0], top[2]), vf_max(top[1], top[3]));
-
-    for (j = 0; j + CHAINS <= keys; j += CHAINS) {
         for (int c = 0; c < CHAINS; c++) {
             float *s = st + (j + c) * ld;
             vf e = vf_exp(vf_sub(vf_load(s), *max));
@@ -89,8 +86,10 @@ static void store_transposed(const float *yt, int64_t lanes, int64_t count, int6
         vf_store_n(y + i * ld, (int)depth, r[i]);
 }
 
-void attention_forward_f32(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, float *scratch)
+void attention_forward_f32(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, int new_head,
+                           float *scratch)
 {
+    (void)new_head;
     const vt_attention_fwd_args *a = p->fwd;
     const int64_t width = a->head_width, keys = a->kv_tokens;
     block block_memory = block_over(scratch, keys, width, p->block_queries), *b = &block_memory;
@@ -147,29 +146,6 @@ static void set_rows(gemm_args *g, const float *rows, int64_t ld, float *packed)
     }
 }
 
-/* The sums D_i = dy_i . y_i of VW queries, `count` of which exist. */
-static vf row_dots(const float *dy, const float *y, int64_t ld, int64_t count, int64_t width)
-{
-    vf r[VW];
-    for (int64_t i = 0; i < VW; i++) {
-        vf sum = vf_zero();
-        int64_t k = 0;
-        for (; i < count && k + VW <= width; k += VW)
-            sum = vf_fma(vf_load(dy + i * ld + k), vf_load(y + i * ld + k), sum);
-        if (i < count && k < width) {
-            int lanes = (int)(width - k);
-            sum = vf_fma(vf_load_n(dy + i * ld + k, lanes), vf_load_n(y + i * ld + k, lanes), sum);
-        }
-        r[i] = sum;
-    }
-    vf_transpose(r);
-    for (int half = VW / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++)
-            r[i] = vf_add(r[i], r[i + half]);
-    }
-    return r[0];
-}
-
 /* st: S^T becomes P^T = exp(S^T - lse); dst: dP^T becomes dS^T. */
 static void score_gradients(const attention_plan *p, const block *b, const float *lse, const float *dy, const float *y)
 {
@@ -179,7 +155,7 @@ static void score_gradients(const attention_plan *p, const block *b, const float
     for (int64_t i = 0; i < b->lanes; i += VW) {
         const int64_t count = min_i64(VW, b->queries - i);
         const vf log_sum = vf_load_n(lse + i, (int)count);
-        const vf dot = row_dots(dy + i * row, y + i * row, row, count, a->head_width);
+        const vf dot = attention_row_dots(dy, y, VT_F32, i * row, row, count, a->head_width);
         float *st = b->scores + i, *dst = b->dscores + i;
         for (int64_t j = 0; j < a->kv_tokens; j++, st += b->lanes, dst += b->lanes) {
             vf prob = vf_exp(vf_min(vf_set1(88.0F), vf_sub(vf_load(st), log_sum)));
