@@ -50,6 +50,7 @@ typedef struct {
     bool train;      /* with what the backward pass needs */
     vt_recompute recompute;
     vt_real type;             /* of activations and products inside the body (spec 1.3, 9); the head stays float32 */
+    vt_real grad_type;        /* of the gradients of parameters: what vt_model_place_grads is given */
     float dropout, drop_path; /* rates; drop_path is the last block's, falling linearly to 0 at the first */
     bool mix;                 /* mixup: room for one image and row of labels in front of the first */
 } vt_model_use;
