@@ -73,25 +73,10 @@ static void log_step_metrics(vt_trainer *tr)
                                            "data_wait", p->data_wait, "elapsed", vt_trainer_elapsed(tr)));
 }
 
-vt_status vt_trainer_save(vt_trainer *tr, vt_err *err)
-{
-    if (tr->saved_step == tr->state.step)
-        return VT_OK;
-    char *dir = NULL;
-    vt_trainer_report(tr, "save");
-    VT_TRY(vt_checkpoint_save(tr->run.dir, &tr->engine, &tr->info, &tr->state, tr->recipe->train.keep, &dir, err));
-    tr->saved_step = tr->state.step;
-    free(tr->result->checkpoint);
-    tr->result->checkpoint = dir;
-    vt_run_log_metrics(&tr->run, json_pack("{s:I, s:s, s:f}", "step", (json_int_t)tr->state.step, "checkpoint",
-                                           vt_path_base(tr->result->checkpoint), "elapsed", vt_trainer_elapsed(tr)));
-    return VT_OK;
-}
-
 /* A signal asked to stop: what is done is saved. */
 vt_status vt_trainer_stop(vt_trainer *tr, vt_err *err)
 {
-    VT_TRY(vt_trainer_save(tr, err));
+    VT_TRY(vt_trainer_save(tr, true, err));
     return vt_fail(err, VT_ESTOPPED,
                    "stopped at step %lld of %lld and saved in %s; the same command goes on from there",
                    (long long)tr->state.step, (long long)tr->t.schedule.steps, tr->result->checkpoint);
@@ -155,7 +140,7 @@ vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, bool watch, vt_er
     if (shots_now)
         VT_TRY(vt_trainer_fewshot(tr, err));
     if (save_now)
-        VT_TRY(vt_trainer_save(tr, err));
+        VT_TRY(vt_trainer_save(tr, false, err));
     if (save_now || eval_now || shots_now)
         vt_trainer_open_window(tr); /* their time is not that of steps */
     return VT_OK;

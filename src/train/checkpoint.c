@@ -21,7 +21,6 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "train/hub_config.h"
-#include "train/safetensors.h"
 
 #define MODEL_FILE     "model.safetensors"
 #define CONFIG_FILE    "config.json"
@@ -281,16 +280,15 @@ static void add_to_manifest(json_t *files, const char *name, const char *hex, in
     json_object_set_new(files, name, json_pack("{s:s, s:I}", "sha256", hex, "bytes", (json_int_t)bytes));
 }
 
-static vt_status save_tensors(const char *dir, const char *name, vt_engine *e, vt_stored_tensor *tensors, int n,
-                              json_t *files, vt_err *err)
+static vt_status save_tensors(const char *dir, const char *name, vt_device *device, const vt_stored_tensor *tensors,
+                              int n, json_t *files, vt_err *err)
 {
     char hex[VT_HASH_HEX];
     int64_t bytes = 0;
     char *path = vt_path_join(dir, name);
-    vt_status status = vt_safetensors_save(path, &e->device, tensors, n, hex, &bytes, err);
+    vt_status status = vt_safetensors_save(path, device, tensors, n, hex, &bytes, err);
     if (status == VT_OK)
         add_to_manifest(files, name, hex, bytes);
-    free(tensors);
     free(path);
     return status;
 }
@@ -329,8 +327,8 @@ static vt_status save_json(const char *dir, const char *name, json_t *root, vt_e
     return status;
 }
 
-static vt_status write_files(const char *dir, vt_engine *e, const vt_checkpoint_info *info, const vt_train_state *s,
-                             json_t *files, vt_err *err)
+static vt_status write_files(const char *dir, vt_device *device, const vt_checkpoint_copy *t,
+                             const vt_checkpoint_info *info, const vt_train_state *s, json_t *files, vt_err *err)
 {
     json_t *state = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "step", (json_int_t)s->step, "images",
                               (json_int_t)info->images, "schedule_steps", (json_int_t)s->schedule_steps,
@@ -338,14 +336,13 @@ static vt_status write_files(const char *dir, vt_engine *e, const vt_checkpoint_
                               "recipe_sha256", s->recipe_hash, "data_sha256", s->data_hash);
     VT_TRY(save_json(dir, STATE_FILE, state, err));
     VT_TRY(save_config(dir, info, err));
-    VT_TRY(save_tensors(dir, MODEL_FILE, e, model_tensors(e), e->model.n_params, files, err));
-    VT_TRY(save_tensors(dir, OPTIMIZER_FILE, e, optimizer_tensors(e), e->optimizer.n_state, files, err));
+    VT_TRY(save_tensors(dir, MODEL_FILE, device, t->model, t->n_model, files, err));
+    VT_TRY(save_tensors(dir, OPTIMIZER_FILE, device, t->optimizer, t->n_optimizer, files, err));
     VT_TRY(enlist(dir, STATE_FILE, files, err));
     VT_TRY(enlist(dir, CONFIG_FILE, files, err));
-    json_t *manifest =
-        json_pack("{s:{s:s, s:s, s:s}, s:s, s:s, s:I, s:O}", "program", "name", "vitro", "version", vt_version(),
-                  "instruction_set", e->backend.isa->bytes, "recipe_sha256", s->recipe_hash, "data_sha256",
-                  s->data_hash, "step", (json_int_t)s->step, "files", files);
+    json_t *manifest = json_pack("{s:{s:s, s:s, s:s}, s:s, s:s, s:I, s:O}", "program", "name", "vitro", "version",
+                                 vt_version(), "instruction_set", t->instruction_set, "recipe_sha256", s->recipe_hash,
+                                 "data_sha256", s->data_hash, "step", (json_int_t)s->step, "files", files);
     VT_TRY(save_json(dir, MANIFEST_FILE, manifest, err));
     return vt_sync_dir(dir, err);
 }
@@ -382,8 +379,10 @@ static vt_status publish(const char *tmp, const char *path, const char *checkpoi
     return vt_sync_dir(checkpoints, err);
 }
 
-vt_status vt_checkpoint_save(const char *run, vt_engine *e, const vt_checkpoint_info *info, const vt_train_state *state,
-                             int64_t keep, char **dir, vt_err *err)
+/* Writes tensors of device memory, or of host memory where device is NULL. */
+static vt_status write_checkpoint(const char *run, vt_device *device, const vt_checkpoint_copy *tensors,
+                                  const vt_checkpoint_info *info, const vt_train_state *state, int64_t keep, char **dir,
+                                  vt_err *err)
 {
     char *checkpoints = vt_path_join(run, "checkpoints");
     char *path = vt_xasprintf("%s/" STEP_PREFIX "%08lld", checkpoints, (long long)state->step);
@@ -394,11 +393,8 @@ vt_status vt_checkpoint_save(const char *run, vt_engine *e, const vt_checkpoint_
     vt_status status = vt_is_dir(tmp) ? vt_remove_tree(tmp, err) : VT_OK;
     if (status == VT_OK)
         status = vt_make_dirs(tmp, err);
-    if (status == VT_OK) {
-        vt_average_swap(&e->optimizer);
-        status = write_files(tmp, e, info, state, files, err);
-        vt_average_swap(&e->optimizer);
-    }
+    if (status == VT_OK)
+        status = write_files(tmp, device, tensors, info, state, files, err);
     if (status == VT_OK)
         status = publish(tmp, path, checkpoints, err);
     if (status == VT_OK)
@@ -411,6 +407,78 @@ vt_status vt_checkpoint_save(const char *run, vt_engine *e, const vt_checkpoint_
     *dir = status == VT_OK ? path : NULL;
     if (status != VT_OK)
         free(path);
+    return status;
+}
+
+/* Tables of what the engine holds, while parameters and averages have changed places. */
+static vt_checkpoint_copy tables_of(const vt_engine *e)
+{
+    return (vt_checkpoint_copy){.model = model_tensors(e),
+                                .optimizer = optimizer_tensors(e),
+                                .n_model = e->model.n_params,
+                                .n_optimizer = e->optimizer.n_state,
+                                .instruction_set = e->backend.isa->bytes};
+}
+
+static void release_tables(vt_checkpoint_copy *t)
+{
+    free(t->model);
+    free(t->optimizer);
+    *t = (vt_checkpoint_copy){0};
+}
+
+vt_status vt_checkpoint_save(const char *run, vt_engine *e, const vt_checkpoint_info *info, const vt_train_state *state,
+                             int64_t keep, char **dir, vt_err *err)
+{
+    vt_average_swap(&e->optimizer);
+    vt_checkpoint_copy tables = tables_of(e);
+    vt_status status = write_checkpoint(run, &e->device, &tables, info, state, keep, dir, err);
+    release_tables(&tables);
+    vt_average_swap(&e->optimizer);
+    return status;
+}
+
+/* Where the tensors lie in a snapshot, one behind the other; its bytes. */
+static size_t lay_out(vt_stored_tensor *tensors, int n, unsigned char *base, size_t at)
+{
+    for (int i = 0; i < n; i++) {
+        tensors[i].data = base ? base + at : NULL;
+        at += (vt_stored_bytes(&tensors[i]) + VT_ARENA_ALIGN - 1) / VT_ARENA_ALIGN * VT_ARENA_ALIGN;
+    }
+    return at;
+}
+
+size_t vt_checkpoint_bytes(vt_engine *e)
+{
+    vt_checkpoint_copy t = tables_of(e);
+    size_t bytes = lay_out(t.optimizer, t.n_optimizer, NULL, lay_out(t.model, t.n_model, NULL, 0));
+    release_tables(&t);
+    return bytes;
+}
+
+static void copy_out(vt_device *device, const vt_stored_tensor *from, const vt_stored_tensor *to, int n)
+{
+    for (int i = 0; i < n; i++)
+        vt_device_read(device, to[i].data, from[i].data, vt_stored_bytes(&from[i]));
+}
+
+vt_checkpoint_copy vt_checkpoint_take(vt_engine *e)
+{
+    vt_average_swap(&e->optimizer);
+    vt_checkpoint_copy held = tables_of(e), copy = tables_of(e);
+    lay_out(copy.optimizer, copy.n_optimizer, e->snapshot, lay_out(copy.model, copy.n_model, e->snapshot, 0));
+    copy_out(&e->device, held.model, copy.model, copy.n_model);
+    copy_out(&e->device, held.optimizer, copy.optimizer, copy.n_optimizer);
+    release_tables(&held);
+    vt_average_swap(&e->optimizer);
+    return copy;
+}
+
+vt_status vt_checkpoint_write(const char *run, vt_checkpoint_copy *copy, const vt_checkpoint_info *info,
+                              const vt_train_state *state, int64_t keep, char **dir, vt_err *err)
+{
+    vt_status status = write_checkpoint(run, NULL, copy, info, state, keep, dir, err);
+    release_tables(copy);
     return status;
 }
 

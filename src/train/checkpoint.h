@@ -6,6 +6,7 @@
 #define VT_TRAIN_CHECKPOINT_H
 
 #include "train/engine.h"
+#include "train/safetensors.h"
 
 /* What a checkpoint says about its model, enough to evaluate and predict. Strings owned. */
 typedef struct {
@@ -45,6 +46,18 @@ vt_status vt_checkpoint_load_state(const char *dir, vt_engine *e, vt_train_state
 /* Writes RUN/checkpoints/step-... (*dir receives the path, malloc'ed), then removes old ones beyond `keep`. */
 vt_status vt_checkpoint_save(const char *run, vt_engine *e, const vt_checkpoint_info *info, const vt_train_state *state,
                              int64_t keep, char **dir, vt_err *err) VT_MUST_USE;
+
+/* The same in two parts, for a thread of its own: what the engine holds now is copied into e->snapshot, and written
+ * from there while training goes on. The copy's table is malloc'ed; the writer frees it. One at a time. */
+typedef struct {
+    vt_stored_tensor *model, *optimizer; /* host memory */
+    int n_model, n_optimizer;
+    const char *instruction_set;
+} vt_checkpoint_copy;
+size_t vt_checkpoint_bytes(vt_engine *e); /* of a snapshot */
+vt_checkpoint_copy vt_checkpoint_take(vt_engine *e);
+vt_status vt_checkpoint_write(const char *run, vt_checkpoint_copy *copy, const vt_checkpoint_info *info,
+                              const vt_train_state *state, int64_t keep, char **dir, vt_err *err) VT_MUST_USE;
 
 /* The label contract: the classes of a source must be the checkpoint's by name (a number's name is its digits). map
  * (one for each class of the source) receives the index in the checkpoint; *permuted tells whether any differs. A name

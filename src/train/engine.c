@@ -9,17 +9,18 @@
 #include "data/loader.h"
 #include "eval/pass.h"
 #include "optim/rules.h"
+#include "train/checkpoint.h"
 
 /* Slots in the training ring: enough that a worker decodes while two wait, few enough to stay small. */
 #define LOADER_SLOTS 4
 
-const char *const vt_arena_names[VT_N_ARENAS] = {"parameters",        "gradients",        "optimizer state",
-                                                 "activations",       "kernel workspace", "training batches",
-                                                 "evaluation batches"};
+const char *const vt_arena_names[VT_N_ARENAS] = {"parameters",         "gradients",          "optimizer state",
+                                                 "activations",        "kernel workspace",   "training batches",
+                                                 "evaluation batches", "checkpoint snapshot"};
 
 static bool is_host_arena(int kind)
 {
-    return kind == VT_ARENA_LOADER || kind == VT_ARENA_EVAL;
+    return kind == VT_ARENA_LOADER || kind == VT_ARENA_EVAL || kind == VT_ARENA_SNAPSHOT;
 }
 
 vt_loader_options vt_engine_loader_options(const vt_engine *e, int workers)
@@ -45,7 +46,7 @@ static void place(vt_engine *e, const vt_engine_options *o)
     if (o->class_weights)
         e->class_weights = vt_arena_take(&a[VT_ARENA_PARAMETERS], o->model.classes, sizeof(float));
     if (o->use.train) {
-        vt_model_place_grads(&e->model, &a[VT_ARENA_GRADIENTS], o->grad_type);
+        vt_model_place_grads(&e->model, &a[VT_ARENA_GRADIENTS], o->use.grad_type);
         vt_optimizer_place(&e->optimizer, &a[VT_ARENA_OPTIMIZER]);
         e->loss_sum = vt_arena_take(&a[VT_ARENA_WORKSPACE], 1, sizeof(float));
         vt_loader_options lo = vt_engine_loader_options(e, o->workers);
@@ -53,6 +54,8 @@ static void place(vt_engine *e, const vt_engine_options *o)
         e->loader_ring = vt_loader_place(&a[VT_ARENA_LOADER], &lo);
         e->host_logits = vt_arena_take(&a[VT_ARENA_LOADER], o->use.samples * o->model.classes, sizeof(float));
     }
+    if (o->snapshot)
+        e->snapshot = vt_arena_take(&a[VT_ARENA_SNAPSHOT], (int64_t)vt_checkpoint_bytes(e), 1);
     vt_arena *eval = &a[VT_ARENA_EVAL];
     size_t mark = eval->used;
     vt_eval_place(eval, &e->model, o->use.samples);

@@ -17,6 +17,7 @@ typedef enum {
     VT_ARENA_WORKSPACE, /* scratch memory of kernels */
     VT_ARENA_LOADER,    /* host: the ring of training batches */
     VT_ARENA_EVAL,      /* host: ring and result copies of evaluation */
+    VT_ARENA_SNAPSHOT,  /* host: a copy of what a checkpoint holds, written while training goes on */
     VT_N_ARENAS
 } vt_arena_kind;
 
@@ -32,6 +33,7 @@ typedef struct {
     float *host_logits;   /* host: (samples, classes), for the accuracy of a logged step */
     vt_arena arenas[VT_N_ARENAS];
     bool training;
+    unsigned char *snapshot; /* host: room for a checkpoint, or NULL */
 } vt_engine;
 
 /* What an engine is made for. */
@@ -40,10 +42,10 @@ typedef struct {
     vt_model_use use; /* samples: the micro-batch; train: gradients, optimizer, training loader */
     const vt_isa *isa;
     int threads, slices;
-    vt_real grad_type; /* of the gradients of parameters */
     vt_optimizer_config optimizer;
     const char *rules; /* by parameter name (optim/rules.h); NULL: none */
     bool class_weights;
+    bool snapshot; /* room for a checkpoint that is written in the background */
     int64_t batch; /* of an update, for mixup's partners */
     int workers;
 } vt_engine_options;

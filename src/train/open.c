@@ -231,6 +231,9 @@ vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
 
 void vt_trainer_close(vt_trainer *tr)
 {
+    vt_err late = {0};
+    if (vt_trainer_finish_save(tr, &late) != VT_OK)
+        vt_log(VT_LOG_WARN, "the checkpoint on its way to disk is lost: %s", late.msg);
     vt_loader_free(tr->loader);
     vt_engine_close(&tr->engine);
     vt_source_close(tr->source);

@@ -27,9 +27,9 @@ static vt_engine_options options_of(const vt_training *t, const vt_isa *isa, int
                            .threads = t->threads,
                            .slices = t->slices,
                            .optimizer = t->optimizer,
-                           .grad_type = t->grad_type,
                            .rules = t->rules,
                            .class_weights = t->class_weights,
+                           .snapshot = t->snapshot,
                            .batch = t->batch,
                            .workers = t->workers};
     o.use.samples = micro_batch;
@@ -89,18 +89,37 @@ static vt_status refuse(const vt_plan *plan, vt_err *err)
     return status;
 }
 
+/* The micro-batch that was given, or the choice of auto. */
+static vt_status plan_micro_batch(vt_training *t, const vt_isa *isa, const vt_plan_data *data, vt_plan *plan,
+                                  vt_err *err)
+{
+    size_t activations = 0;
+    if (t->micro_batch)
+        return measure(t, isa, t->micro_batch, data, plan, &activations, err);
+    for (int64_t d = t->batch; d; d = divisor_below(t->batch, d)) {
+        VT_TRY(measure(t, isa, d, data, plan, &activations, err));
+        if (fits(plan) && (activations <= ACTIVATION_BUDGET || d <= t->slices))
+            break;
+    }
+    t->micro_batch = plan->micro_batch;
+    return VT_OK;
+}
+
 vt_status vt_plan_training(vt_training *t, const vt_isa *isa, const vt_plan_data *data, vt_plan *plan, vt_err *err)
 {
     size_t activations = 0;
-    if (t->micro_batch) {
-        VT_TRY(measure(t, isa, t->micro_batch, data, plan, &activations, err));
-    } else {
-        for (int64_t d = t->batch; d; d = divisor_below(t->batch, d)) {
-            VT_TRY(measure(t, isa, d, data, plan, &activations, err));
-            if (fits(plan) && (activations <= ACTIVATION_BUDGET || d <= t->slices))
-                break;
-        }
-        t->micro_batch = plan->micro_batch;
-    }
-    return fits(plan) ? VT_OK : refuse(plan, err);
+    bool wanted = t->snapshot;
+    t->snapshot = false;
+    VT_TRY(plan_micro_batch(t, isa, data, plan, err));
+    if (!fits(plan))
+        return refuse(plan, err);
+    if (!wanted)
+        return VT_OK;
+    t->snapshot = true; /* where there is room */
+    vt_plan roomy;
+    VT_TRY(measure(t, isa, t->micro_batch, data, &roomy, &activations, err));
+    t->snapshot = fits(&roomy);
+    if (t->snapshot)
+        *plan = roomy;
+    return VT_OK;
 }

@@ -274,6 +274,7 @@ static vt_status resolve_schedule(const vt_recipe *r, int64_t epoch_images, vt_t
     VT_TRY(resolve_amount("eval.every", r->eval.every, t, epoch_images, s->steps, &t->eval_every, err));
     VT_TRY(
         resolve_amount("eval.fewshot_every", r->eval.fewshot_every, t, epoch_images, s->steps, &t->fewshot_every, err));
+    t->snapshot = r->train.background_save && t->save_every > 0;
     s->timescale = (double)timescale;
     s->shift = (double)shift;
     if (s->steps > INT64_MAX / t->batch)
@@ -293,14 +294,14 @@ static vt_status resolve_use(const vt_recipe *r, const vt_data_facts *data, vt_t
                             .dropout = (float)r->model.dropout,
                             .drop_path = (float)r->model.drop_path,
                             .mix = r->loss.mixup > 0};
-    t->grad_type = (vt_real)r->train.gradients;
+    t->use.grad_type = (vt_real)r->train.gradients;
     t->loss = (vt_loss_kind)r->loss.kind;
     t->smoothing = r->loss.smoothing;
     t->mixup = r->loss.mixup;
     t->class_weights = strcmp(r->loss.class_weights, "none") != 0;
-    if (t->grad_type == VT_BF16 && t->micro_batch == 0)
+    if (t->use.grad_type == VT_BF16 && t->micro_batch == 0)
         t->micro_batch = t->batch; /* auto has no other choice */
-    if (t->grad_type == VT_BF16 && t->micro_batch != t->batch)
+    if (t->use.grad_type == VT_BF16 && t->micro_batch != t->batch)
         return vt_fail(err, VT_EINVAL,
                        "train.gradients is bf16, which cannot add up micro-batches without losing digits; set "
                        "train.micro_batch to train.batch (%lld), or train.gradients to f32",

@@ -86,7 +86,6 @@ void vt_recipe_dump(const vt_recipe *r, vt_text *out);
 typedef struct {
     vt_model_config model;
     vt_model_use use; /* without samples */
-    vt_real grad_type;
     vt_preprocess preprocess, eval_preprocess;
     vt_pixel_range pixels;
     vt_optimizer_config optimizer;
@@ -94,7 +93,8 @@ typedef struct {
     vt_schedule schedule;
     vt_loss_kind loss;
     double smoothing, mixup;
-    bool class_weights;                            /* whether there are any */
+    bool class_weights; /* whether there are any */
+    bool snapshot;      /* write checkpoints in the background; vt_plan_training takes it back where there is no room */
     int64_t save_every, eval_every, fewshot_every; /* steps; 0: only at the end */
     int64_t batch, micro_batch;                    /* micro_batch 0 until vt_plan_training has chosen */
     int slices, threads, workers;

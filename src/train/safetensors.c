@@ -21,7 +21,7 @@
 const char *const vt_dtype_names[] = {"F32", "BF16", NULL};
 static const size_t dtype_bytes[] = {4, 2};
 
-static size_t tensor_bytes(const vt_stored_tensor *t)
+size_t vt_stored_bytes(const vt_stored_tensor *t)
 {
     return (size_t)t->count * dtype_bytes[t->dtype];
 }
@@ -61,8 +61,8 @@ static void header_of(const vt_stored_tensor *tensors, int n, vt_text *header)
         vt_text_addf(header, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->name, vt_dtype_names[t->dtype]);
         for (int d = 0; d < t->n_dims; d++)
             vt_text_addf(header, "%s%lld", d ? "," : "", (long long)t->dims[d]);
-        vt_text_addf(header, "],\"data_offsets\":[%zu,%zu]}", offset, offset + tensor_bytes(t));
-        offset += tensor_bytes(t);
+        vt_text_addf(header, "],\"data_offsets\":[%zu,%zu]}", offset, offset + vt_stored_bytes(t));
+        offset += vt_stored_bytes(t);
     }
     vt_text_add(header, "}");
     while (header->len % DATA_ALIGN != 0)
@@ -80,10 +80,13 @@ static vt_status put_all(sink *s, vt_device *device, const vt_stored_tensor *ten
         status = put(s, header.s, header.len, err);
     vt_text_release(&header);
     for (int i = 0; i < n && status == VT_OK; i++) {
-        size_t size = tensor_bytes(&tensors[i]);
+        size_t size = vt_stored_bytes(&tensors[i]);
         for (size_t done = 0; done < size && status == VT_OK; done += STAGING_BYTES) {
             size_t part = size - done < STAGING_BYTES ? size - done : STAGING_BYTES;
-            vt_device_read(device, staging, (const char *)tensors[i].data + done, part);
+            if (device)
+                vt_device_read(device, staging, (const char *)tensors[i].data + done, part);
+            else
+                memcpy(staging, (const char *)tensors[i].data + done, part);
             status = put(s, staging, part, err);
         }
     }
@@ -200,7 +203,7 @@ static vt_status locate(const reader *r, const vt_stored_tensor *t, int64_t *off
     int64_t begin = json_integer_value(json_array_get(offsets, 0)),
             end = json_integer_value(json_array_get(offsets, 1));
     if (!json_is_array(offsets) || begin < 0 || end < begin || end > r->data_bytes ||
-        end - begin != (int64_t)tensor_bytes(t))
+        end - begin != (int64_t)vt_stored_bytes(t))
         return vt_fail(err, VT_EFORMAT,
                        "%s: tensor %s lies at bytes %lld to %lld of %lld, which cannot be; the file is cut or broken",
                        r->path, t->name, (long long)begin, (long long)end, (long long)r->data_bytes);
@@ -232,7 +235,7 @@ static vt_status check_no_more(const reader *r, const vt_stored_tensor *tensors,
 static vt_status fill(const reader *r, vt_device *device, const vt_stored_tensor *t, int64_t offset,
                       unsigned char *staging, vt_err *err)
 {
-    size_t size = tensor_bytes(t);
+    size_t size = vt_stored_bytes(t);
     for (size_t done = 0; done < size; done += STAGING_BYTES) {
         size_t part = size - done < STAGING_BYTES ? size - done : STAGING_BYTES;
         VT_TRY(vt_file_read_at(r->fd, r->path, offset + (int64_t)done, staging, part, err));

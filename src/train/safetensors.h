@@ -18,11 +18,13 @@ typedef struct {
     vt_dtype dtype;
     int n_dims;
     int64_t dims[VT_MAX_DIMS], count;
-    void *data; /* device memory to save from or load into */
+    void *data; /* device memory to save from or load into; host memory where no device is given */
 } vt_stored_tensor;
 
+size_t vt_stored_bytes(const vt_stored_tensor *t);
+
 /* Writes path (not atomically: checkpoints are whole folders that are renamed) and syncs it; hex receives the file's
- * hash, bytes its size. */
+ * hash, bytes its size. device NULL: the tensors lie in host memory. */
 vt_status vt_safetensors_save(const char *path, vt_device *device, const vt_stored_tensor *tensors, int n,
                               char hex[VT_HASH_HEX], int64_t *bytes, vt_err *err) VT_MUST_USE;
 

@@ -40,7 +40,7 @@ static vt_status train_and_evaluate(vt_trainer *tr, vt_err *err)
     tr->result->images_per_second =
         tr->step_seconds > 0 ? (double)((tr->state.step - tr->first_step) * tr->t.batch) / tr->step_seconds : 0;
     VT_TRY(status);
-    VT_TRY(vt_trainer_save(tr, err));
+    VT_TRY(vt_trainer_save(tr, true, err));
     if (tr->shots_pool)
         VT_TRY(vt_trainer_fewshot(tr, err));
     return tr->eval_source ? vt_trainer_evaluate(tr, err) : VT_OK;

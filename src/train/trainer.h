@@ -5,6 +5,7 @@
  *   mixup.c    the share that an update mixes by
  *   watch.c    the line of norms and attention
  *   evaluate.c accuracy on the way and at the end
+ *   background.c  checkpoints without a pause
  *   between.c  what happens between updates: log lines, evaluation, checkpoints, the clock
  *   train.c    the loop around them */
 #ifndef VT_TRAIN_TRAINER_H
@@ -28,8 +29,9 @@ typedef struct {
     vt_loader *loader;
     vt_checkpoint_info info;
     vt_train_state state;
-    int64_t first_step; /* where this call began */
-    int64_t saved_step; /* of the newest checkpoint, -1 before the first */
+    struct vt_background *background; /* a checkpoint on its way to disk, or NULL */
+    int64_t first_step;               /* where this call began */
+    int64_t saved_step;               /* of the newest checkpoint, -1 before the first */
 
     const vt_train_observer *observer;
     vt_train_result *result;
@@ -56,8 +58,10 @@ void vt_trainer_log_watch(vt_trainer *tr);
 void vt_trainer_open_window(vt_trainer *tr);
 /* What is due after an update: progress, log line, evaluation, checkpoint, the clock's say. */
 vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, bool watch, vt_err *err) VT_MUST_USE;
-/* Writes a checkpoint of the step that was reached, unless there is one. */
-vt_status vt_trainer_save(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+/* Writes a checkpoint of the step that was reached, unless there is one; unless `wait`, in the background where the
+ * plan has room. finish_save waits for one that is under way. */
+vt_status vt_trainer_save(vt_trainer *tr, bool wait, vt_err *err) VT_MUST_USE;
+vt_status vt_trainer_finish_save(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 /* Saves and returns VT_ESTOPPED. */
 vt_status vt_trainer_stop(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err) VT_MUST_USE;
