@@ -39,7 +39,7 @@ static void make_cross_entropy(check_case *c)
     c->limits.width = C;
     const double mean = means[check_choose(c, "mean_of", 5)];
     if (form != ONE_LABEL) {
-        a->label_width = check_choose(c, "several_labels", 2) ? 3 : 1;
+        a->label_width = check_choose(c, "one_label", 2) ? 1 : 3;
         a->partner_share = check_choose(c, "mixup", 2) ? 0.3f : 0;
         a->smoothing = check_choose(c, "smoothing", 2) && C > 1 ? 0.1f : 0;
     }
@@ -190,9 +190,9 @@ static void make_adafactor(check_case *c)
     a->beta1_kept = kept_of(c, a->beta1);
     a->grad_type = check_choose_type(c, "grad_type");
     a->moment_type = check_choose(c, "f32_moment", 2) ? VT_F32 : VT_BF16;
-    c->limits.width = count;
     a->value = check_inout(c, "value", count, 0, 1);
     a->grad = check_in_real(c, "grad", a->grad_type, count, 0, 1e-3);
+    c->limits.width = cols;
     const int kind = check_choose(c, "kind", 3); /* blocks of rows, blocks of columns, not factored */
     a->blocks = blocks, a->rows = rows, a->cols = cols;
     a->block_stride = kind == 0 ? rows * cols : cols;
@@ -264,7 +264,6 @@ static void make_adam(check_case *c)
     a->beta1_kept = kept_of(c, a->beta1);
     a->grad_type = check_choose_type(c, "grad_type");
     a->moment_type = check_choose(c, "f32_moment", 2) ? VT_F32 : VT_BF16;
-    c->limits.width = count;
     a->value = check_inout(c, "value", count, 0, 1);
     a->grad = check_in_real(c, "grad", a->grad_type, count, 0, 1e-3);
     a->first = check_inout_real(c, "first", a->moment_type, count, 0, 1e-3);
@@ -300,7 +299,6 @@ static void make_sgd(check_case *c)
     a->beta1_kept = kept_of(c, 0.9f);
     a->grad_type = check_choose_type(c, "grad_type");
     a->moment_type = check_choose(c, "f32_moment", 2) ? VT_F32 : VT_BF16;
-    c->limits.width = count;
     a->value = check_inout(c, "value", count, 0, 1);
     a->grad = check_in_real(c, "grad", a->grad_type, count, 0, 1e-3);
     a->momentum = check_inout_real(c, "momentum", a->moment_type, count, 0, 1e-2);
@@ -328,7 +326,6 @@ static void make_average(check_case *c)
     static const float kept[] = {0.9999f, 0, 0.5f};
     vt_average_args *a = &c->args.average;
     *a = (vt_average_args){.count = c->dims[0], .kept = kept[check_choose(c, "kept_of", 3)]};
-    c->limits.width = a->count;
     a->value = check_in(c, "value", a->count, 0, 1);
     a->average = check_inout(c, "average", a->count, 0, 1);
 }

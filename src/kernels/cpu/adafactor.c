@@ -1,6 +1,7 @@
 /* One step of the modified Adafactor (kernels/ops.h). A factored tensor takes two passes: row means and column means of
- * the squared gradient, then the update. All of it is bound by memory, so nothing is precomputed that a division can
- * give. Sums have an order fixed by the shape: along a row over lanes, down a column in runs of COLUMN_RUN rows. */
+ * the squared gradient, then the update. The roots of column moments serve all rows of a job. Roots are divided,
+ * not quotients rooted, since R / mean(R) may fall below the smallest number. Sums have an order fixed by the shape:
+ * along a row over lanes, down a column in runs of COLUMN_RUN rows. */
 #include <math.h>
 
 #include "kernels/cpu/update.h"
@@ -10,6 +11,7 @@
 #define SQUARE_EPS 1e-30F
 
 typedef struct {
+    const vt_exec *ex;
     const vt_adafactor_args *a;
     int64_t rows_per_job, row_jobs; /* of the moments of one block */
     int64_t col_jobs;               /* of one block */
@@ -103,13 +105,21 @@ static float mean_row_moment(const vt_adafactor_args *a, int64_t block)
     return vf_sum(sum) / (float)a->rows;
 }
 
-/* n elements of a row whose factor is given. */
-VT_INLINE void factored_vec(const vt_adafactor_args *a, int64_t at, int n, vf row, const float *col_moment,
+static void take_roots(const float *x, int64_t n, float *roots)
+{
+    int64_t i = 0;
+    for (; i + VW <= n; i += VW)
+        vf_store(roots + i, vf_sqrt(vf_load(x + i)));
+    if (i < n)
+        vf_store_n(roots + i, (int)(n - i), vf_sqrt(vf_load_n(x + i, (int)(n - i))));
+}
+
+/* n elements of a row whose factor is given, like the roots of their columns' moments. */
+VT_INLINE void factored_vec(const vt_adafactor_args *a, int64_t at, int n, vf row, const float *roots,
                             change_sum *change)
 {
     const vf g = vf_mul(vf_set1(a->grad_scale), load_real(a->grad, a->grad_type, at, n));
-    const vf v = vf_div(g, vf_mul(row, vf_sqrt(load_real(col_moment, VT_F32, 0, n))));
-    step_vec(a, at, n, v, change);
+    step_vec(a, at, n, vf_div(g, vf_mul(row, load_real(roots, VT_F32, 0, n))), change);
 }
 
 /* Rows are counted through all blocks. */
@@ -117,21 +127,21 @@ static void factored_job(void *context, int64_t job, int thread)
 {
     const update_plan *p = context;
     const vt_adafactor_args *a = p->a;
-    (void)thread;
     change_sum change = {.on = a->square_change != NULL};
     const int64_t begin = job * p->per_job, end = min_i64(a->blocks * a->rows, begin + p->per_job);
-    float mean = 0;
+    float mean_root = 0, *roots = own_scratch(p->ex, thread);
     for (int64_t i = begin; i < end; i++) {
         const int64_t block = i / a->rows, r = i % a->rows, at = block * a->block_stride + r * a->row_stride;
-        if (i == begin || r == 0)
-            mean = mean_row_moment(a, block);
-        const float *col_moment = a->col_moment + block * a->cols;
-        const vf row = vf_set1(sqrtf(a->row_moment[i] / mean));
+        if (i == begin || r == 0) {
+            mean_root = sqrtf(mean_row_moment(a, block));
+            take_roots(a->col_moment + block * a->cols, a->cols, roots);
+        }
+        const vf row = vf_set1(sqrtf(a->row_moment[i]) / mean_root);
         int64_t c = 0;
         for (; c + VW <= a->cols; c += VW)
-            factored_vec(a, at + c, VW, row, col_moment + c, &change);
+            factored_vec(a, at + c, VW, row, roots + c, &change);
         if (c < a->cols)
-            factored_vec(a, at + c, (int)(a->cols - c), row, col_moment + c, &change);
+            factored_vec(a, at + c, (int)(a->cols - c), row, roots + c, &change);
     }
     if (change.on)
         p->sums[job] = change_total(&change);
@@ -165,7 +175,7 @@ static void full_job(void *context, int64_t job, int thread)
 
 void VT_KERNEL(adafactor)(const vt_exec *ex, const vt_adafactor_args *a)
 {
-    update_plan p = {.a = a, .sums = change_sums(ex)};
+    update_plan p = {.ex = ex, .a = a, .sums = change_sums(ex)};
     int64_t jobs;
     if (a->row_moment == NULL) {
         p.per_job = per_job(a->cols, UPDATE_FLOATS);

@@ -102,9 +102,8 @@ void VT_KERNEL(average)(const vt_exec *ex, const vt_average_args *a)
     run_elements(ex, (element_plan){.args = a, .elements = average_elements, .count = a->count}, NULL);
 }
 
-/* The sums of a step's jobs, beside one another whatever the number of threads. */
+/* The sums of a step's jobs (in that of the first thread), and a row of an update. */
 int64_t VT_FOR_ISA(vt_cpu_update_scratch)(const vt_limits *limits)
 {
-    (void)limits;
-    return MAX_UPDATE_JOBS * (int64_t)(sizeof(double) / sizeof(float));
+    return 2 * MAX_UPDATE_JOBS + limits->width;
 }

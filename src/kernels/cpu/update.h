@@ -41,10 +41,15 @@ VT_INLINE double change_total(const change_sum *change)
     return total;
 }
 
-/* Where jobs leave their sums. */
+/* Where jobs leave their sums; and a row of floats for each thread behind that. */
 VT_INLINE double *change_sums(const vt_exec *ex)
 {
     return (double *)(void *)ex->scratch;
+}
+
+VT_INLINE float *own_scratch(const vt_exec *ex, int thread)
+{
+    return scratch_of(ex, thread) + 2 * MAX_UPDATE_JOBS;
 }
 
 VT_INLINE void add_change_sums(const vt_exec *ex, int64_t jobs, double *square_change)

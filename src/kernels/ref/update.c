@@ -66,7 +66,8 @@ static void factored_block(const vt_adafactor_args *a, int64_t b, double *sum_ch
     for (int64_t r = 0; r < a->rows; r++)
         for (int64_t c = 0; c < a->cols; c++) {
             const int64_t at = first + r * a->row_stride + c;
-            apply(a, at, gradient(a, at) / sqrt(row_moment[r] / mean_row_moment) / sqrt(col_moment[c]), sum_change);
+            apply(a, at, gradient(a, at) / (sqrt(row_moment[r]) / sqrt(mean_row_moment)) / sqrt(col_moment[c]),
+                  sum_change);
         }
 }
 
