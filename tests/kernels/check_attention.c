@@ -70,8 +70,9 @@ static void *place_rows(check_case *c, const char *name, vt_real type, int64_t r
     return x;
 }
 
-static layout place_qkv(check_case *c, vt_real type)
+static layout place_qkv(check_case *c)
 {
+    const vt_real type = check_choose_type(c, "bf16");
     const int64_t B = c->dims[0], H = c->dims[1], K = c->dims[2], N = c->dims[4], D = H * K;
     const int kind = check_choose(c, "layout", 3); /* fused, own query, shared query */
     const int64_t pad = check_choose(c, "pad", 2) ? 1 + (int64_t)vt_rng_below(&c->rng, 20) : 0;
@@ -117,23 +118,13 @@ static vt_attention_fwd_args forward_args(const check_case *c, const layout *l)
 
 CHECK_CALL(attention_fwd)
 
-static void make_forward(check_case *c, vt_real type)
-{
-    const layout l = place_qkv(c, type);
-    vt_attention_fwd_args *a = &c->args.attention_fwd;
-    *a = forward_args(c, &l);
-    a->y = check_out_real(c, "y", type, a->samples * a->q_tokens * a->heads * a->head_width);
-    a->lse = check_out(c, "lse", a->samples * a->heads * a->q_tokens);
-}
-
 static void make_attention_fwd(check_case *c)
 {
-    make_forward(c, VT_F32);
-}
-
-static void make_attention_fwd_bf16(check_case *c)
-{
-    make_forward(c, VT_BF16);
+    const layout l = place_qkv(c);
+    vt_attention_fwd_args *a = &c->args.attention_fwd;
+    *a = forward_args(c, &l);
+    a->y = check_out_real(c, "y", l.type, a->samples * a->q_tokens * a->heads * a->head_width);
+    a->lse = check_out(c, "lse", a->samples * a->heads * a->q_tokens);
 }
 
 /* A row of one head, in doubles. */
@@ -220,9 +211,10 @@ static double work_attention_fwd(const int64_t *d)
 
 CHECK_CALL(attention_bwd)
 
-static void make_backward(check_case *c, vt_real type)
+static void make_attention_bwd(check_case *c)
 {
-    const layout l = place_qkv(c, type);
+    const layout l = place_qkv(c);
+    const vt_real type = l.type;
     const int64_t B = c->dims[0], H = c->dims[1], K = c->dims[2], N = c->dims[4], D = H * K;
     vt_attention_fwd_args forward = forward_args(c, &l);
     forward.y = check_in_real(c, "y", type, B * l.q_tokens * D, 0, 1);
@@ -261,16 +253,6 @@ static void make_backward(check_case *c, vt_real type)
         a->dk = check_out_real(c, "dkv", type, B * N * a->dkv_row_stride);
         a->dv = at(a->dk, type, D);
     }
-}
-
-static void make_attention_bwd(check_case *c)
-{
-    make_backward(c, VT_F32);
-}
-
-static void make_attention_bwd_bf16(check_case *c)
-{
-    make_backward(c, VT_BF16);
 }
 
 /* What the bounds of one head are computed from. */
@@ -349,7 +331,7 @@ CHECK_CALL(attention_stats)
 
 static void make_attention_stats(check_case *c)
 {
-    const layout l = place_qkv(c, check_choose(c, "bf16", 2) ? VT_BF16 : VT_F32);
+    const layout l = place_qkv(c);
     vt_attention_fwd_args forward = forward_args(c, &l);
     const int64_t count = forward.samples * forward.q_tokens * forward.heads;
     forward.y = vt_xmalloc((size_t)(count * forward.head_width) * sizeof(float));
@@ -419,15 +401,7 @@ const check_op check_attention[] = {
      bound_attention_fwd,
      work_attention_fwd,
      "FLOP",
-     {{8, 12, 64, 197, 197}, {256, 2, 32, 16, 16}, {8, 16, 88, 257, 257}}},
-    {"attention_fwd_bf16",
-     ATTENTION_DIMS,
-     call_attention_fwd,
-     make_attention_fwd_bf16,
-     bound_attention_fwd,
-     work_attention_fwd,
-     "FLOP",
-     {{8, 12, 64, 197, 197}, {256, 2, 32, 16, 16}, {8, 16, 88, 257, 257}}},
+     {{8, 12, 64, 197, 197}, {64, 3, 64, 64, 64}, {256, 4, 16, 16, 16}}},
     {"attention_bwd",
      ATTENTION_DIMS,
      call_attention_bwd,
@@ -435,15 +409,7 @@ const check_op check_attention[] = {
      bound_attention_bwd,
      work_attention_bwd,
      "FLOP",
-     {{8, 12, 64, 197, 197}, {256, 2, 32, 16, 16}, {8, 16, 88, 257, 257}}},
-    {"attention_bwd_bf16",
-     ATTENTION_DIMS,
-     call_attention_bwd,
-     make_attention_bwd_bf16,
-     bound_attention_bwd,
-     work_attention_bwd,
-     "FLOP",
-     {{8, 12, 64, 197, 197}, {256, 2, 32, 16, 16}, {8, 16, 88, 257, 257}}},
+     {{8, 12, 64, 197, 197}, {64, 3, 64, 64, 64}, {256, 4, 16, 16, 16}}},
     {"attention_stats",
      ATTENTION_DIMS,
      call_attention_stats,
@@ -451,6 +417,6 @@ const check_op check_attention[] = {
      bound_attention_stats,
      work_attention_stats,
      "FLOP",
-     {{8, 12, 64, 197, 197}, {256, 2, 32, 16, 16}, {8, 16, 88, 257, 257}}},
+     {{8, 12, 64, 197, 197}, {64, 3, 64, 64, 64}, {256, 4, 16, 16, 16}}},
     {NULL},
 };
