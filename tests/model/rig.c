@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/philox.h"
+#include "kernels/bf16.h"
 
 enum { SEED = 7 };
 
@@ -20,6 +21,7 @@ vt_model_config rig_tiny_config(vt_head_kind head)
                              .image_width = 20,
                              .classes = 5,
                              .head = head,
+                             .norm_eps = 1e-6,
                              .head_bias = 0.0};
 }
 
@@ -38,17 +40,33 @@ static int is_norm_weight(const char *name)
     return strstr(name, "norm") != NULL && vt_has_suffix(name, ".weight");
 }
 
+static void write_floats(rig *r, float *tensor, const float *values, int64_t count)
+{
+    vt_device_write(&r->device, tensor, values, (size_t)count * sizeof *values);
+}
+
+/* sincos2d positions are not drawn: they are the model's own. */
 static void draw_values(rig *r)
 {
+    vt_model_init_values(&r->model, &r->device, SEED);
     for (int i = 0; i < r->model.n_params; i++) {
         vt_tensor *t = &r->model.params[i];
+        if (t->frozen && strcmp(t->name, "pos_embed") == 0)
+            continue;
         float *values = malloc((size_t)t->count * sizeof *values);
-        rig_draw(t->name, 0.2F, values, t->count);
+        rig_draw(t->name, r->options.scale > 0.0F ? r->options.scale : 0.2F, values, t->count);
         for (int64_t j = 0; is_norm_weight(t->name) && j < t->count; j++)
             values[j] += 1.0F;
-        vt_device_write(&r->device, t->value, values, (size_t)t->count * sizeof *values);
+        write_floats(r, t->value, values, t->count);
         free(values);
     }
+    int64_t classes = r->model.config.classes;
+    float *weights = malloc((size_t)(classes + 1) * sizeof *weights);
+    rig_draw("class_weights", 0.9F, weights, classes);
+    for (int64_t c = 0; c < classes; c++)
+        weights[c] += 1.0F;
+    write_floats(r, r->class_weights, weights, classes);
+    free(weights);
 }
 
 static void place(rig *r, const rig_options *o, vt_arena *arena)
@@ -56,16 +74,29 @@ static void place(rig *r, const rig_options *o, vt_arena *arena)
     vt_limits limits = vt_model_limits(&r->model, o->slices);
     vt_model_place_values(&r->model, arena);
     if (o->train)
-        vt_model_place_grads(&r->model, arena);
-    vt_model_place_activations(&r->model, arena, o->samples, o->train, o->recompute);
+        vt_model_place_grads(&r->model, arena, o->grad_type);
+    vt_model_use use = {.samples = o->samples,
+                        .label_width = o->label_width > 0 ? o->label_width : 1,
+                        .train = o->train,
+                        .recompute = o->recompute,
+                        .type = o->type,
+                        .grad_type = o->grad_type,
+                        .dropout = o->dropout,
+                        .drop_path = o->drop_path,
+                        .mix = o->mix};
+    vt_model_place_activations(&r->model, arena, &use);
     vt_backend_place_scratch(&r->backend, arena, &limits);
+    r->class_weights = vt_arena_take(arena, o->config.classes, sizeof(float));
 }
 
 void rig_open(rig *r, const rig_options *o)
 {
     vt_err err = {0};
+    r->options = *o;
     vt_status status = vt_model_init(&r->model, &o->config, &err);
     assert(status == VT_OK);
+    for (int i = 0; o->frozen != NULL && i < r->model.n_params; i++)
+        r->model.params[i].frozen = r->model.params[i].frozen || o->frozen(&r->model.params[i]);
     status = vt_pool_new(&r->pool, o->threads > 0 ? o->threads : 1, &err);
     assert(status == VT_OK);
     vt_device_init(&r->device);
@@ -88,7 +119,9 @@ void rig_open(rig *r, const rig_options *o)
                         .pixels = {2.0F / 255.0F, -1.0F},
                         .slices = o->slices > 0 ? o->slices : 1,
                         .accumulate = false,
-                        .weight = 1.0F / (float)o->samples};
+                        .weight = 1.0F / (float)o->samples,
+                        .drop = o->dropout > 0.0F || o->drop_path > 0.0F,
+                        .seed = SEED};
     draw_values(r);
     rig_input(r, 0, o->samples);
 }
@@ -107,22 +140,38 @@ int32_t rig_label(const rig *r, int64_t i)
     return classes > 0 ? (int32_t)(labels[i % 3] % classes) : 0;
 }
 
+/* Sample i's pixels and row of labels. */
+static void draw_sample(const rig *r, int64_t i, unsigned char *pixels, int32_t *labels)
+{
+    const vt_model_config *c = &r->model.config;
+    int64_t image = c->image_height * c->image_width * 3, width = r->model.use.label_width;
+    uint32_t use = vt_fnv1a("images");
+    for (int64_t j = 0; j < image; j++) {
+        uint64_t at = (uint64_t)(i * image + j);
+        pixels[j] = (unsigned char)(vt_philox(SEED, VT_STREAM_TEST, at / 4, use, 0).v[at % 4] >> 24);
+    }
+    for (int64_t k = 0; k < width; k++)
+        labels[k] = r->options.labels != NULL ? r->options.labels[i * width + k] : k == 0 ? rig_label(r, i) : -1;
+}
+
 void rig_input(rig *r, int64_t first, int64_t count)
 {
     const vt_model_config *c = &r->model.config;
-    int64_t image = c->image_height * c->image_width * 3;
-    uint32_t use = vt_fnv1a("images");
+    int64_t image = c->image_height * c->image_width * 3, width = r->model.use.label_width;
+    int64_t front = r->model.use.mix ? 1 : 0;
     unsigned char *pixels = malloc((size_t)(image * count));
-    int32_t *labels = malloc((size_t)count * sizeof *labels);
-    for (int64_t j = 0; j < image * count; j++) {
-        uint64_t at = (uint64_t)(first * image + j);
-        pixels[j] = (unsigned char)(vt_philox(SEED, VT_STREAM_TEST, at / 4, use, 0).v[at % 4] >> 24);
+    int32_t *labels = malloc((size_t)(width * count) * sizeof *labels);
+    if (front) {
+        draw_sample(r, (first + r->options.samples - 1) % r->options.samples, pixels, labels);
+        vt_device_write(&r->device, r->model.images - image, pixels, (size_t)image);
+        vt_device_write(&r->device, r->model.labels - width, labels, (size_t)width * sizeof *labels);
     }
     for (int64_t i = 0; i < count; i++)
-        labels[i] = rig_label(r, first + i);
+        draw_sample(r, first + i, pixels + i * image, labels + i * width);
     vt_device_write(&r->device, r->model.images, pixels, (size_t)(image * count));
-    vt_device_write(&r->device, r->model.labels, labels, (size_t)count * sizeof *labels);
+    vt_device_write(&r->device, r->model.labels, labels, (size_t)(width * count) * sizeof *labels);
     r->pass.samples = count;
+    r->pass.position = first;
     free(pixels);
     free(labels);
 }
@@ -147,13 +196,41 @@ float *rig_read(rig *r, const float *tensor, int64_t count)
     return copy;
 }
 
+float *rig_gradient(rig *r, const vt_tensor *t)
+{
+    if (t->grad_type == VT_F32)
+        return rig_read(r, t->grad, t->count);
+    uint16_t *packed = malloc((size_t)t->count * sizeof *packed);
+    float *copy = malloc((size_t)t->count * sizeof *copy);
+    vt_device_read(&r->device, packed, t->grad, (size_t)t->count * sizeof *packed);
+    for (int64_t j = 0; j < t->count; j++)
+        copy[j] = vt_bf16_to_f32(packed[j]);
+    free(packed);
+    return copy;
+}
+
 float *rig_gradients(rig *r)
 {
-    float *all = malloc((size_t)r->model.param_count * sizeof *all), *at = all;
+    float *all = calloc((size_t)r->model.param_count, sizeof *all), *at = all;
     for (int i = 0; i < r->model.n_params; i++) {
         const vt_tensor *t = &r->model.params[i];
-        vt_device_read(&r->device, at, t->grad, (size_t)t->count * sizeof *all);
+        float *g = t->frozen ? NULL : rig_gradient(r, t);
+        if (g != NULL)
+            memcpy(at, g, (size_t)t->count * sizeof *g);
+        free(g);
         at += t->count;
     }
     return all;
+}
+
+float *rig_step(rig *r, int64_t count)
+{
+    for (int64_t first = 0; first < r->options.samples; first += count) {
+        int64_t left = r->options.samples - first;
+        r->pass.accumulate = first > 0;
+        rig_loss(r, first, left < count ? left : count);
+        vt_model_backward(&r->model, &r->pass);
+    }
+    r->pass.accumulate = false;
+    return rig_gradients(r);
 }

@@ -7,22 +7,31 @@
 #include "model/model.h"
 
 typedef struct {
-    vt_device device;
-    vt_pool *pool;
-    vt_backend backend;
-    vt_model model;
-    size_t planned, taken; /* bytes of the model's memory: counted before, used after */
-    vt_pass pass;
-} rig;
-
-typedef struct {
     vt_model_config config;
     const vt_isa *isa; /* NULL: ref */
     int64_t samples;
     int threads, slices;
     bool train;
     vt_recompute recompute;
+    vt_real type, grad_type;
+    float dropout, drop_path;
+    bool mix;
+    int label_width;                    /* 0: 1 */
+    const int32_t *labels;              /* (samples, label_width); NULL: rig_label's */
+    bool (*frozen)(const vt_tensor *t); /* NULL: as the model says */
+    float scale;                        /* of drawn parameters; 0: 0.2 */
 } rig_options;
+
+typedef struct {
+    rig_options options;
+    vt_device device;
+    vt_pool *pool;
+    vt_backend backend;
+    vt_model model;
+    size_t planned, taken; /* bytes of the model's memory: counted before, used after */
+    vt_pass pass;
+    float *class_weights; /* device memory for (classes) of them, drawn around 1; the test puts them into the pass */
+} rig;
 
 /* Width 24, depth 2, MLP 40, 3 heads, patch 4, images of 12 x 20 (as the golden file), 5 classes. */
 vt_model_config rig_tiny_config(vt_head_kind head);
@@ -34,9 +43,10 @@ void rig_close(rig *r);
 /* Draws (2u - 1) * scale, u in [0, 1), for the tensor of that name. */
 void rig_draw(const char *name, float scale, float *values, int64_t count);
 
-/* Images (samples first .. first+count-1 of "images") and labels into the model's input. */
+/* Images (samples first .. first+count-1 of "images") and labels into the model's input, with room in front the partner
+ * of the first too: the sample before it, or the last one. The pass's position follows. */
 void rig_input(rig *r, int64_t first, int64_t count);
-/* The label of sample i. */
+/* The first label of sample i. */
 int32_t rig_label(const rig *r, int64_t i);
 
 /* forward and loss over samples first .. first+count-1: the sum of their losses, added in double. */
@@ -44,7 +54,11 @@ double rig_loss(rig *r, int64_t first, int64_t count);
 
 /* A copy of a tensor in malloc'ed memory. */
 float *rig_read(rig *r, const float *tensor, int64_t count);
-/* All gradients, one after another; values likewise. */
+/* A trained tensor's gradient as floats, whatever its type. */
+float *rig_gradient(rig *r, const vt_tensor *t);
+/* All gradients, one after another; those of frozen tensors zero. */
 float *rig_gradients(rig *r);
+/* forward, loss and backward over all samples in micro-batches of `count`: all gradients. */
+float *rig_step(rig *r, int64_t count);
 
 #endif

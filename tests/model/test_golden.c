@@ -10,38 +10,25 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
+#include "golden.h"
 #include "rig.h"
 
 static const char *golden_path; /* the test's argument */
 
-static int64_t integer(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-    assert_true(json_is_integer(value));
-    return json_integer_value(value);
-}
-
-static double number_at(const json_t *array, size_t i)
-{
-    const json_t *value = json_array_get(array, i);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
-}
-
 static vt_model_config config_of(const json_t *golden, vt_head_kind head)
 {
     const json_t *s = json_object_get(golden, "shape"), *image = json_object_get(s, "image");
-    return (vt_model_config){.width = integer(s, "width"),
-                             .depth = integer(s, "depth"),
-                             .mlp = integer(s, "mlp"),
-                             .heads = integer(s, "heads"),
-                             .patch = integer(s, "patch"),
-                             .classes = integer(s, "classes"),
-                             .image_height = (int64_t)number_at(image, 0),
-                             .image_width = (int64_t)number_at(image, 1),
-                             .head = head};
+    return (vt_model_config){.width = golden_integer(s, "width"),
+                             .depth = golden_integer(s, "depth"),
+                             .mlp = golden_integer(s, "mlp"),
+                             .heads = golden_integer(s, "heads"),
+                             .patch = golden_integer(s, "patch"),
+                             .classes = golden_integer(s, "classes"),
+                             .image_height = (int64_t)golden_number_at(image, 0),
+                             .image_width = (int64_t)golden_number_at(image, 1),
+                             .head = head,
+                             .norm_eps = 1e-6};
 }
 
 /* Relative L2 distance of two vectors, the second given by the golden file. */
@@ -49,18 +36,11 @@ static double distance(const float *found, const json_t *expected, size_t n, dou
 {
     double difference = 0.0, square = 0.0;
     for (size_t i = 0; i < n; i++) {
-        double e = number_at(expected, i), d = (double)found[i] - e;
+        double e = golden_number_at(expected, i), d = (double)found[i] - e;
         difference += d * d;
         square += e * e;
     }
     return sqrt(difference) / fmax(sqrt(square), scale);
-}
-
-/* Asserts and keeps the largest; a difference that is not a number fails. */
-static void below(double difference, double bound, double *worst)
-{
-    assert_true(difference < bound);
-    *worst = fmax(*worst, difference);
 }
 
 static void check_logits(rig *r, const json_t *expected, int64_t batch)
@@ -69,7 +49,8 @@ static void check_logits(rig *r, const json_t *expected, int64_t batch)
     float *logits = rig_read(r, r->model.logits, batch * classes);
     double worst = 0.0;
     for (int64_t b = 0; b < batch; b++)
-        below(distance(logits + b * classes, json_array_get(expected, (size_t)b), (size_t)classes, 0.0), 1e-5, &worst);
+        golden_below(distance(logits + b * classes, json_array_get(expected, (size_t)b), (size_t)classes, 0.0), 1e-5,
+                     &worst);
     free(logits);
     printf("  logits, relative L2: %.1e\n", worst);
 }
@@ -81,18 +62,16 @@ static void check_gradients(rig *r, const json_t *expected)
     assert_int_equal(json_object_size(expected), r->model.n_params);
     for (int i = 0; i < r->model.n_params; i++) {
         const vt_tensor *t = &r->model.params[i];
-        const json_t *e = json_object_get(expected, t->name), *shape = json_object_get(e, "shape");
-        assert_int_equal(json_array_size(shape), t->n_dims);
-        for (int d = 0; d < t->n_dims; d++)
-            assert_true(number_at(shape, (size_t)d) == (double)t->dims[d]);
+        const json_t *e = golden_get(expected, t->name);
+        golden_same_shape(e, t->dims, t->n_dims);
 
-        float *g = rig_read(r, t->grad, t->count);
+        float *g = rig_gradient(r, t);
         double square = 0.0, norm = json_number_value(json_object_get(e, "norm"));
         for (int64_t j = 0; j < t->count; j++)
             square += (double)g[j] * (double)g[j];
-        below(fabs(sqrt(square) / norm - 1.0), 1e-4, &worst);
+        golden_below(fabs(sqrt(square) / norm - 1.0), 1e-4, &worst);
         const json_t *first = json_object_get(e, "first");
-        below(distance(g, first, json_array_size(first), norm / sqrt((double)t->count)), 1e-4, &worst);
+        golden_below(distance(g, first, json_array_size(first), norm / sqrt((double)t->count)), 1e-4, &worst);
         free(g);
     }
     printf("  gradients, worst relative difference: %.1e\n", worst);
@@ -100,16 +79,14 @@ static void check_gradients(rig *r, const json_t *expected)
 
 static void check_head(vt_head_kind head, const vt_isa *isa)
 {
-    json_error_t problem;
-    json_t *golden = json_load_file(golden_path, 0, &problem);
-    assert_non_null(golden);
+    json_t *golden = golden_load(golden_path);
     const json_t *expected = json_object_get(json_object_get(golden, "heads"), vt_head_names[head]);
-    int64_t batch = integer(golden, "batch");
+    int64_t batch = golden_integer(golden, "batch");
     rig_options o = {.config = config_of(golden, head), .isa = isa, .samples = batch, .slices = 8, .train = true};
     rig r;
     rig_open(&r, &o);
     for (int64_t i = 0; i < batch; i++)
-        assert_true(number_at(json_object_get(golden, "labels"), (size_t)i) == (double)rig_label(&r, i));
+        assert_true(golden_number_at(json_object_get(golden, "labels"), (size_t)i) == (double)rig_label(&r, i));
 
     printf("%s on %s\n", vt_head_names[head], isa->name);
     double loss = rig_loss(&r, 0, batch), known = json_number_value(json_object_get(expected, "loss"));

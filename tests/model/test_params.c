@@ -15,7 +15,8 @@
 
 static vt_model model_of(const char *shape, int64_t image, int64_t classes, vt_head_kind head)
 {
-    vt_model_config c = {.image_height = image, .image_width = image, .classes = classes, .head = head};
+    vt_model_config c = {
+        .image_height = image, .image_width = image, .classes = classes, .head = head, .norm_eps = 1e-6};
     vt_model m;
     assert_int_equal(vt_model_shape(shape, &c, NULL), VT_OK);
     assert_int_equal(vt_model_init(&m, &c, NULL), VT_OK);
@@ -145,6 +146,7 @@ static void test_initial_values(void **state)
                                  .image_width = 64,
                                  .classes = 10,
                                  .head = VT_HEAD_MAP,
+                                 .norm_eps = 1e-6,
                                  .head_bias = -6.9};
     rig r;
     rig_open(&r, &o);

@@ -149,7 +149,7 @@ static void test_plan(void **state)
 static void test_memory_of_a_block(void **state)
 {
     (void)state;
-    vt_model_config c = {.image_height = 224, .image_width = 224, .head = VT_HEAD_MAP};
+    vt_model_config c = {.image_height = 224, .image_width = 224, .head = VT_HEAD_MAP, .norm_eps = 1e-6};
     assert_int_equal(vt_model_shape("B/16", &c, NULL), VT_OK);
     size_t bytes[2][2];
     for (int depth = 1; depth <= 2; depth++)
@@ -158,7 +158,8 @@ static void test_memory_of_a_block(void **state)
             vt_arena a = vt_arena_counting();
             c.depth = depth;
             assert_int_equal(vt_model_init(&m, &c, NULL), VT_OK);
-            vt_model_place_activations(&m, &a, 8, true, (vt_recompute)recompute);
+            vt_model_use use = {.samples = 8, .label_width = 1, .train = true, .recompute = (vt_recompute)recompute};
+            vt_model_place_activations(&m, &a, &use);
             bytes[depth - 1][recompute] = a.high;
             vt_model_release(&m);
         }
@@ -184,9 +185,10 @@ static void test_no_classifier(void **state)
     for (int i = 0; i < b.model.n_params; i++)
         b.model.params[i].value = vt_model_param(&a.model, b.model.params[i].name)->value;
     vt_arena counting = vt_arena_counting(), memory;
-    vt_model_place_activations(&b.model, &counting, 3, false, VT_RECOMPUTE_NONE);
+    vt_model_use use = {.samples = 3, .label_width = 1};
+    vt_model_place_activations(&b.model, &counting, &use);
     assert_int_equal(vt_device_arena(&a.device, counting.high, "features", &memory, NULL), VT_OK);
-    vt_model_place_activations(&b.model, &memory, 3, false, VT_RECOMPUTE_NONE);
+    vt_model_place_activations(&b.model, &memory, &use);
     uint8_t *images = malloc(3 * 12 * 20 * 3);
     vt_device_read(&a.device, images, a.model.images, 3 * 12 * 20 * 3);
     vt_device_write(&a.device, b.model.images, images, 3 * 12 * 20 * 3);

@@ -13,7 +13,7 @@
 
 static vt_model_config shape_of(const char *name, int64_t image, vt_head_kind head)
 {
-    vt_model_config c = {.image_height = image, .image_width = image, .head = head};
+    vt_model_config c = {.image_height = image, .image_width = image, .head = head, .norm_eps = 1e-6};
     vt_err err = {0};
     assert_int_equal(vt_model_shape(name, &c, &err), VT_OK);
     assert_int_equal(vt_model_check(&c, &err), VT_OK);
