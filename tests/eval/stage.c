@@ -18,7 +18,8 @@ void stage_open(stage *s, const char *spec, int64_t classes, int64_t samples, in
                               .image_height = 8,
                               .image_width = 12,
                               .classes = classes,
-                              .head = VT_HEAD_MAP};
+                              .head = VT_HEAD_MAP,
+                              .norm_eps = 1e-6};
     rig_open(&s->rig, &(rig_options){.config = config, .samples = samples, .threads = threads});
     vt_status status = vt_source_open(&s->source, spec, &err);
     assert(status == VT_OK);
