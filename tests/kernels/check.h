@@ -14,7 +14,7 @@
 
 #define CHECK_MAX_DIMS    6
 #define CHECK_MAX_BUFFERS 16
-#define CHECK_MAX_BENCH   3
+#define CHECK_MAX_BENCH   7
 
 typedef enum { CHECK_F32, CHECK_F64, CHECK_BF16, CHECK_I32, CHECK_U8 } check_type;
 
