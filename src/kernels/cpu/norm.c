@@ -21,6 +21,12 @@ typedef struct {
     int64_t rows_per_job;
 } forward_plan;
 
+/* Where element i of a tensor lies. */
+VT_INLINE const void *real_at(const void *x, vt_real type, int64_t i)
+{
+    return type == VT_BF16 ? (const void *)((const uint16_t *)x + i) : (const void *)((const float *)x + i);
+}
+
 /* Sum over cols of x - shift, or of its square. */
 VT_INLINE float row_sum(const float *x, int64_t cols, float shift, int squared)
 {
@@ -132,37 +138,46 @@ VT_INLINE void backward_sums_vec(const vt_layernorm_bwd_args *a, vt_real type, i
     }
 }
 
-/* What one row's dx takes besides its elements. */
+/* What dx of one row is made from. */
 typedef struct {
     vf mean, rstd, g_mean, gx_mean;
-} row_numbers;
+    const float *x, *gamma, *residual;
+    const void *dy;
+    float *dx;
+    uint16_t *rounded;
+} row_plan;
 
 /* dx = rstd (g - g_mean - xhat gx_mean) + dresidual for one vector of columns. */
-VT_INLINE void backward_dx_vec(const vt_layernorm_bwd_args *a, vt_real type, row_numbers n, int64_t r, int64_t j,
-                               int lanes)
+VT_INLINE void backward_dx_vec(const row_plan *p, vt_real type, int64_t j, int lanes)
 {
-    const int64_t at = r * a->cols + j;
-    vf xhat = vf_mul(vf_sub(load_real(a->x, VT_F32, at, lanes), n.mean), n.rstd);
-    vf g = vf_mul(load_real(a->dy, type, at, lanes), load_real(a->gamma, VT_F32, j, lanes));
-    vf dx = vf_mul(n.rstd, vf_fnma(xhat, n.gx_mean, vf_sub(g, n.g_mean)));
-    if (a->dresidual)
-        dx = vf_add(dx, load_real(a->dresidual, VT_F32, at, lanes));
-    store_real(a->dx, VT_F32, at, lanes, dx);
-    if (a->dx_bf16)
-        store_real(a->dx_bf16, VT_BF16, at, lanes, dx);
+    vf xhat = vf_mul(vf_sub(load_real(p->x, VT_F32, j, lanes), p->mean), p->rstd);
+    vf g = vf_mul(load_real(p->dy, type, j, lanes), load_real(p->gamma, VT_F32, j, lanes));
+    vf dx = vf_mul(p->rstd, vf_fnma(xhat, p->gx_mean, vf_sub(g, p->g_mean)));
+    if (p->residual)
+        dx = vf_add(dx, load_real(p->residual, VT_F32, j, lanes));
+    store_real(p->dx, VT_F32, j, lanes, dx);
+    if (p->rounded)
+        store_real(p->rounded, VT_BF16, j, lanes, dx);
 }
 
 VT_INLINE void backward_dx(const vt_layernorm_bwd_args *a, vt_real type, int64_t r, float g_sum, float gx_sum)
 {
-    const row_numbers n = {.mean = vf_set1(a->mean[r]),
-                           .rstd = vf_set1(a->rstd[r]),
-                           .g_mean = vf_set1(g_sum / (float)a->cols),
-                           .gx_mean = vf_set1(gx_sum / (float)a->cols)};
+    const int64_t at = r * a->cols, cols = a->cols;
+    const row_plan p = {.mean = vf_set1(a->mean[r]),
+                        .rstd = vf_set1(a->rstd[r]),
+                        .g_mean = vf_set1(g_sum / (float)cols),
+                        .gx_mean = vf_set1(gx_sum / (float)cols),
+                        .x = a->x + at,
+                        .gamma = a->gamma,
+                        .residual = a->dresidual ? a->dresidual + at : NULL,
+                        .dy = real_at(a->dy, type, at),
+                        .dx = a->dx + at,
+                        .rounded = a->dx_bf16 ? a->dx_bf16 + at : NULL};
     int64_t j = 0;
-    for (; j + VW <= a->cols; j += VW)
-        backward_dx_vec(a, type, n, r, j, VW);
-    if (j < a->cols)
-        backward_dx_vec(a, type, n, r, j, (int)(a->cols - j));
+    for (; j + VW <= cols; j += VW)
+        backward_dx_vec(&p, type, j, VW);
+    if (j < cols)
+        backward_dx_vec(&p, type, j, (int)(cols - j));
 }
 
 VT_INLINE void backward_rows(const vt_layernorm_bwd_args *a, vt_real type, int rows, int64_t r, float *dgamma,
@@ -184,7 +199,7 @@ VT_INLINE void backward_rows(const vt_layernorm_bwd_args *a, vt_real type, int r
 
 VT_INLINE void backward_run(const backward_plan *p, vt_real type, int64_t job)
 {
-    const vt_layernorm_bwd_args args = *p->a, *a = &args; /* as above */
+    const vt_layernorm_bwd_args *a = p->a;
     const int64_t slice = job / SLICE_PARTS, part = job % SLICE_PARTS;
     const int64_t first = part_begin(a->samples, a->slices, slice) * a->tokens;
     const int64_t rows = part_begin(a->samples, a->slices, slice + 1) * a->tokens - first;
