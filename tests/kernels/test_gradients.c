@@ -14,6 +14,7 @@
 #include "base/math.h"
 #include "base/philox.h"
 #include "device/device.h"
+#include "kernels/bf16.h"
 
 #define float double
 
@@ -23,6 +24,7 @@
 #include "kernels/ref/loss.c"
 #include "kernels/ref/norm.c"
 #include "kernels/ref/sums.c"
+#include "kernels/ref/tokens.c"
 
 #define MOST 400 /* elements of any tensor here */
 
@@ -86,8 +88,9 @@ static void test_linear(void **state)
     fill(pre, ROWS * IN, 0, 1.5), fill(w, OUT * IN, 0, 1), fill(bias, OUT, 0, 1), fill(dy, ROWS * OUT, 0, 1);
     const vt_linear_fwd_args fwd = {.rows = ROWS, .in = IN, .out = OUT, .x = x, .w = w, .bias = bias, .y = y};
     linear_loss(&fwd);
-    vt_ref_linear_dx(NULL,
-                     &(vt_linear_dx_args){.rows = ROWS, .in = IN, .out = OUT, .dy = dy, .w = w, .act = VT_ACT_GELU_TANH, .pre = pre, .dx = dx});
+    vt_ref_linear_dx(
+        NULL, &(vt_linear_dx_args){
+                  .rows = ROWS, .in = IN, .out = OUT, .dy = dy, .w = w, .act = VT_ACT_GELU_TANH, .pre = pre, .dx = dx});
     compare("pre", pre, dx, ROWS * IN, linear_loss, &fwd);
     for (int slices = 1; slices <= 8; slices *= 2) {
         vt_ref_linear_dw(NULL, &(vt_linear_dw_args){.samples = ROWS / TOKENS,
@@ -133,7 +136,9 @@ static void test_epilogue(void **state)
     for (int i = 0; i < OUT; i++)
         identity[i * OUT + i] = 1;
     vt_ref_linear_dx(
-        NULL, &(vt_linear_dx_args){.rows = ROWS, .in = OUT, .out = OUT, .dy = dy, .w = identity, .pre = z, .dx = dz});
+        NULL,
+        &(vt_linear_dx_args){
+            .rows = ROWS, .in = OUT, .out = OUT, .dy = dy, .w = identity, .act = VT_ACT_GELU_TANH, .pre = z, .dx = dz});
     vt_ref_linear_dx(NULL, &(vt_linear_dx_args){.rows = ROWS, .in = IN, .out = OUT, .dy = dz, .w = w, .dx = dx});
     compare("x", x, dx, ROWS * IN, epilogue_loss, &fwd);
     for (int i = 0; i < ROWS * OUT; i++)
@@ -303,32 +308,48 @@ static void test_mean_tokens(void **state)
 {
     (void)state;
     fill(x, B * N * D, 0, 1), fill(dy, B * D, 0, 1);
-    const vt_mean_tokens_fwd_args fwd = {.samples = B, .tokens = N, .cols = D, .x = x, .y = y};
-    vt_ref_mean_tokens_bwd(NULL, &(vt_mean_tokens_bwd_args){.samples = B, .tokens = N, .cols = D, .dy = dy, .dx = dx});
+    const vt_mean_tokens_fwd_args fwd = {.samples = B, .tokens = N, .taken = N, .cols = D, .x = x, .y = y};
+    vt_ref_mean_tokens_bwd(
+        NULL, &(vt_mean_tokens_bwd_args){.samples = B, .tokens = N, .taken = N, .cols = D, .dy = dy, .dx = dx});
     compare("x", x, dx, B * N * D, mean_loss, &fwd);
 }
 
-static double xent_loss(const void *args)
+static double summed_loss(const void *args)
 {
-    const vt_sigmoid_xent_args *a = args;
-    vt_ref_sigmoid_xent(NULL, a);
+    const vt_cross_entropy_args *a = args;
+    vt_ref_cross_entropy(NULL, a);
     double sum = 0;
     for (int64_t b = 0; b < a->samples; b++)
         sum += a->loss[b];
     return sum;
 }
 
-/* Breaks when the label's class has the wrong sign, or the weight is not applied to both results. */
-static void test_sigmoid_xent(void **state)
+/* Breaks when the label's class has the wrong sign, or the batch's weight, a class weight, smoothing or the partner's
+ * share does not reach both results. */
+static void test_cross_entropy(void **state)
 {
     (void)state;
-    static const int32_t labels[] = {3, 0, 6};
-    fill(x, 3 * 7, -1, 3);
-    vt_sigmoid_xent_args a = {
-        .samples = 3, .classes = 7, .logits = x, .labels = labels, .weight = 0.25, .loss = y, .dlogits = dx};
-    vt_ref_sigmoid_xent(NULL, &a);
-    a.dlogits = NULL;
-    compare("logits", x, dx, 3 * 7, xent_loss, &a);
+    static const int32_t labels[] = {2, -1, 3, 5, 0, -1, 6, 1};
+    float weights[7];
+    fill(weights, 7, 1, 0.2);
+    for (int variant = 0; variant < 16; variant++) {
+        fill(x, 3 * 7, -1, 3);
+        vt_cross_entropy_args a = {.kind = variant & 1 ? VT_LOSS_SOFTMAX : VT_LOSS_SIGMOID,
+                                   .samples = 3,
+                                   .classes = 7,
+                                   .label_width = 2,
+                                   .logits = x,
+                                   .labels = labels + 2,
+                                   .partner_share = variant & 2 ? 0.3f : 0,
+                                   .smoothing = variant & 4 ? 0.1f : 0,
+                                   .class_weights = variant & 8 ? weights : NULL,
+                                   .weight = 0.25,
+                                   .loss = y,
+                                   .dlogits = dx};
+        vt_ref_cross_entropy(NULL, &a);
+        a.dlogits = NULL;
+        compare("logits", x, dx, 3 * 7, summed_loss, &a);
+    }
 }
 
 int main(void)
@@ -337,7 +358,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),         cmocka_unit_test(test_epilogue),     cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_self_attention), cmocka_unit_test(test_shared_query), cmocka_unit_test(test_mean_tokens),
-        cmocka_unit_test(test_sigmoid_xent),
+        cmocka_unit_test(test_cross_entropy),
     };
     return cmocka_run_group_tests_name("kernels/gradients", tests, NULL, NULL);
 }

@@ -247,29 +247,29 @@ static void test_rows(void **state)
 
 static void loss_by_sample(const shape *s)
 {
-    int32_t *labels = vt_xcalloc((size_t)s->B, sizeof *labels);
-    for (int64_t b = 0; b < s->B; b++)
+    int32_t *labels = vt_xcalloc((size_t)s->B + 1, sizeof *labels);
+    for (int64_t b = 0; b <= s->B; b++)
         labels[b] = (int32_t)(b % s->in);
-    vt_sigmoid_xent_args x = {.samples = s->B,
-                              .classes = s->in,
-                              .logits = whole[A],
-                              .labels = labels,
-                              .weight = 0.125f,
-                              .loss = whole[Y],
-                              .dlogits = whole[DX]};
-    ops.sigmoid_xent(&ex, &x);
-    x.samples = 1;
-    for (int64_t b = 0; b < s->B; b++) {
-        x.logits = whole[A] + b * s->in, x.labels = labels + b;
-        x.loss = part[Y] + b, x.dlogits = part[DX] + b * s->in;
-        ops.sigmoid_xent(&ex, &x);
+    vt_cross_entropy_args x = {
+        .classes = s->in, .label_width = 1, .partner_share = 0.25f, .weight = 0.125f, .logits = whole[A]};
+    for (int kind = VT_LOSS_SIGMOID; kind <= VT_LOSS_SOFTMAX; kind++) {
+        x.kind = (vt_loss_kind)kind, x.samples = s->B;
+        x.logits = whole[A], x.labels = labels + 1;
+        x.loss = whole[Y], x.dlogits = whole[DX];
+        ops.cross_entropy(&ex, &x);
+        x.samples = 1;
+        for (int64_t b = 0; b < s->B; b++) {
+            x.logits = whole[A] + b * s->in, x.labels = labels + 1 + b;
+            x.loss = part[Y] + b, x.dlogits = part[DX] + b * s->in;
+            ops.cross_entropy(&ex, &x);
+        }
+        same("cross_entropy loss", whole[Y], part[Y], s->B);
+        same("cross_entropy dlogits", whole[DX], part[DX], s->B * s->in);
     }
-    same("sigmoid_xent loss", whole[Y], part[Y], s->B);
-    same("sigmoid_xent dlogits", whole[DX], part[DX], s->B * s->in);
     free(labels);
 }
 
-/* Breaks when a sample's loss depends on the others. */
+/* Breaks when a sample's loss depends on others than its partner. */
 static void test_loss(void **state)
 {
     (void)state;
