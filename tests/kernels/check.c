@@ -170,7 +170,7 @@ static int check_isa(const vt_isa *isa, const options *o)
                 failed_here += !check_one(op, isa, o, (uint32_t)i, &share);
                 worst = share > worst ? share : worst;
             }
-            printf("%-16s %-9s %3d cases, worst %.2f of its bound, %.2f s%s\n", op->name, isa->name, cases_here, worst,
+            printf("%-16s %-10s %3d cases, worst %.2f of its bound, %.2f s%s\n", op->name, isa->name, cases_here, worst,
                    (double)(vt_now_ns() - begin) / 1e9, failed_here ? "  FAILED" : "");
             fflush(stdout);
             operations++;
@@ -232,8 +232,9 @@ static void time_one(const check_op *op, const vt_isa *isa, const options *o, ui
     const double work = op->unit ? op->work(c.dims) : bytes;
     char shape[400];
     check_case_print(&c, op, shape, sizeof shape);
-    printf("%-16s %-9s %9.3f ms, best %9.3f; %7.1f G%s/s, best %7.1f;  %s\n", op->name, isa->name, seconds[n / 2] * 1e3,
-           seconds[0] * 1e3, work / seconds[n / 2] / 1e9, op->unit ? op->unit : "B", work / seconds[0] / 1e9, shape);
+    printf("%-16s %-10s %9.3f ms, best %9.3f; %7.1f G%s/s, best %7.1f;  %s\n", op->name, isa->name,
+           seconds[n / 2] * 1e3, seconds[0] * 1e3, work / seconds[n / 2] / 1e9, op->unit ? op->unit : "B",
+           work / seconds[0] / 1e9, shape);
     fflush(stdout);
     check_case_release(&c);
 }

@@ -1,5 +1,6 @@
-/* Prints what every operation computes, as one line "ISA OPERATION HASH" each (FNV-1a, 64 bits): two builds of vitro (another
- * compiler, or for `portable` another architecture) agree to the bit when these lines do.
+/* Prints what every operation computes, as one line "ISA OPERATION HASH" each (FNV-1a, 64 bits): two builds of vitro
+ * (another compiler, or for `portable` another architecture) agree to the bit when these lines do. Ends with status 1
+ * when instruction sets whose results go by the same name (vt_isa.bytes) do not agree.
  *
  *   hash_ops [ISA...]     all that this processor has when none is named
  *
@@ -31,6 +32,11 @@ static void make_nans_equal(const check_buffer *b)
         for (int64_t i = 0; i < b->count; i++)
             if (x[i] != x[i])
                 memset(&x[i], 0xff, sizeof x[i]);
+    } else if (b->type == CHECK_BF16) {
+        uint16_t *x = (uint16_t *)(void *)b->data;
+        for (int64_t i = 0; i < b->count; i++)
+            if ((x[i] & 0x7fff) > 0x7f80)
+                x[i] = 0xffff;
     }
 }
 
@@ -62,36 +68,54 @@ static void hash_case(const check_op *op, const vt_isa *isa, vt_pool *pool, uint
     check_case_release(&c);
 }
 
-static void hash_isa(const vt_isa *isa, vt_pool *pool)
+static uint64_t hash_op(const check_op *op, const vt_isa *isa, vt_pool *pool)
 {
+    uint64_t hash = 0xcbf29ce484222325U;
+    for (uint32_t i = 0; i < CASES; i++)
+        hash_case(op, isa, pool, i, &hash);
+    return hash;
+}
+
+/* Prints the hashes of those sets; the number of operations on which two of one name disagree. */
+static int hash_isas(const vt_isa *const *isas, int n, vt_pool *pool)
+{
+    int disagreements = 0;
     for (size_t t = 0; t < VT_COUNT_OF(tables); t++)
-        for (const check_op *op = tables[t]; op->name; op++) {
-            uint64_t hash = 0xcbf29ce484222325U;
-            for (uint32_t i = 0; i < CASES; i++)
-                hash_case(op, isa, pool, i, &hash);
-            printf("%-8s %-16s %016llx\n", isa->name, op->name, (unsigned long long)hash);
-        }
+        for (const check_op *op = tables[t]; op->name; op++)
+            for (int i = 0; i < n; i++) {
+                const uint64_t hash = hash_op(op, isas[i], pool);
+                printf("%-10s %-16s %016llx", isas[i]->name, op->name, (unsigned long long)hash);
+                for (int j = 0; j < i; j++)
+                    if (strcmp(isas[i]->bytes, isas[j]->bytes) == 0 && hash_op(op, isas[j], pool) != hash) {
+                        printf("  differs from %s", isas[j]->name);
+                        disagreements++;
+                    }
+                printf("\n");
+            }
+    return disagreements;
 }
 
 int main(int argc, char **argv)
 {
     vt_err err = {0};
     vt_pool *pool;
+    vt_flush_denormals();
     if (vt_pool_new(&pool, 1, &err) != VT_OK) {
         fprintf(stderr, "hash_ops: %s\n", err.msg);
         return 2;
     }
+    const vt_isa **isas = vt_xcalloc((size_t)(vt_n_isas + argc), sizeof *isas);
+    int n = 0;
     for (int i = 0; i < vt_n_isas && argc == 1; i++)
         if (vt_isas[i].usable())
-            hash_isa(&vt_isas[i], pool);
-    for (int i = 1; i < argc; i++) {
-        const vt_isa *isa;
-        if (vt_isa_pick(argv[i], &isa, &err) != VT_OK) {
+            isas[n++] = &vt_isas[i];
+    for (int i = 1; i < argc; i++)
+        if (vt_isa_pick(argv[i], &isas[n++], &err) != VT_OK) {
             fprintf(stderr, "hash_ops: %s\n", err.msg);
             return 2;
         }
-        hash_isa(isa, pool);
-    }
+    const int disagreements = hash_isas(isas, n, pool);
+    free(isas);
     vt_pool_free(pool);
-    return 0;
+    return disagreements > 0;
 }
