@@ -90,8 +90,12 @@ static int32_t *labels_of(const json_t *c, int64_t *samples, int *width)
 
 static rig_options options_of(const json_t *file, const json_t *c)
 {
-    rig_options o = {
-        .config = config_of(file, c), .slices = 8, .train = true, .scale = (float)golden_number(file, "scale")};
+    rig_options o = {.config = config_of(file, c),
+                     .slices = 8,
+                     .train = true,
+                     .loss = golden_is(c, "loss_kind", "softmax") ? VT_LOSS_SOFTMAX : VT_LOSS_SIGMOID,
+                     .smoothing = (float)golden_number(c, "smoothing"),
+                     .scale = (float)golden_number(file, "scale")};
     o.labels = labels_of(c, &o.samples, &o.label_width);
     return o;
 }
