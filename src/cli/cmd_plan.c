@@ -99,19 +99,26 @@ static vt_status resolve_recipe(const vt_args *args, planned *p, vt_plan_data *d
 typedef struct {
     const char *name, *what;
     int64_t count;
+    bool optional; /* printed only where there is one */
 } part;
 
-static int list_parts(const vt_model_config *c, const vt_param_counts *p, part list[8])
+enum { MAX_PARTS = 10 };
+
+static int list_parts(const vt_model_config *c, const vt_param_counts *p, part list[MAX_PARTS])
 {
+    const char *positions =
+        c->positions == VT_POSITIONS_SINCOS2D ? "sines and cosines, not trained" : "one vector a patch";
     const part all[] = {
-        {"embedding", "patches to tokens", p->embed},
-        {"positions", "one vector a token", p->positions},
-        {"blocks", "attention and MLP", p->blocks},
-        {"final norm", "", p->final_norm},
-        {"body", "the sum so far: what the paper counts", p->body},
-        {"MAP head", c->head == VT_HEAD_MAP ? "attention pooling" : "none: tokens are averaged", p->map_head},
-        {"classifier", c->classes ? "weights and biases" : "none: no classes given", p->classifier},
-        {"total", "", p->total},
+        {"embedding", "patches to tokens", p->embed, false},
+        {"positions", positions, p->positions, false},
+        {"blocks", "attention and MLP", p->blocks, false},
+        {"final norm", "", p->final_norm, false},
+        {"body", "the sum so far: what the paper counts", p->body, false},
+        {"class token", "", p->class_token, true},
+        {"MAP head", "attention pooling", p->map_head, true},
+        {"representation layer", "tanh, before the classifier", p->representation, true},
+        {"classifier", c->classes ? "weights and biases" : "none: no classes given", p->classifier, false},
+        {"total", "", p->total, false},
     };
     memcpy(list, all, sizeof all);
     return (int)VT_COUNT_OF(all);
@@ -119,7 +126,7 @@ static int list_parts(const vt_model_config *c, const vt_param_counts *p, part l
 
 static void print_model(const vt_model_config *c)
 {
-    part parts[8];
+    part parts[MAX_PARTS];
     char a[32];
     vt_param_counts counts = vt_model_param_counts(c);
     vt_flops flops = vt_model_flops(c);
@@ -129,9 +136,11 @@ static void print_model(const vt_model_config *c)
            (long long)c->width, (long long)c->depth, (long long)c->mlp, (long long)c->heads, (long long)c->patch,
            vt_head_names[c->head], (long long)c->image_width, (long long)c->image_height, vt_cli_number(a, c->classes));
     printf("parameters\n");
-    for (int i = 0; i < n; i++)
-        printf("  %-22s %15s%s%s\n", parts[i].name, vt_cli_number(a, parts[i].count), parts[i].what[0] ? "  " : "",
-               parts[i].what);
+    for (int i = 0; i < n; i++) {
+        if (parts[i].count > 0 || !parts[i].optional)
+            printf("  %-22s %15s%s%s\n", parts[i].name, vt_cli_number(a, parts[i].count), parts[i].what[0] ? "  " : "",
+                   parts[i].what);
+    }
     printf("\noperations of one image, forward, in GFLOP (a multiply-add is 2)\n");
     printf("  %-22s %15.3f  matrix products of this model, head and classifier included\n", "products",
            flops.products * 1e-9);
@@ -181,7 +190,7 @@ static json_t *memory_json(const planned *p)
 static void print_json(const planned *p)
 {
     const vt_model_config *c = &p->training.model;
-    part parts[8];
+    part parts[MAX_PARTS];
     vt_param_counts counts = vt_model_param_counts(c);
     vt_flops flops = vt_model_flops(c);
     json_t *root = json_object(), *model = json_object(), *parameters = json_object(), *operations = json_object();
@@ -195,10 +204,14 @@ static void print_json(const planned *p)
                    {"patch", c->patch},
                    {"image_height", c->image_height},
                    {"image_width", c->image_width},
+                   {"representation", c->representation},
                    {"classes", c->classes}};
     for (size_t i = 0; i < VT_COUNT_OF(members); i++)
         (void)json_object_set_new(model, members[i].name, json_integer(members[i].value));
     (void)json_object_set_new(model, "head", json_string(vt_head_names[c->head]));
+    (void)json_object_set_new(model, "positions", json_string(vt_positions_names[c->positions]));
+    (void)json_object_set_new(model, "gelu", json_string(vt_gelu_names[c->gelu]));
+    (void)json_object_set_new(model, "norm_eps", vt_json_number(c->norm_eps));
     int n = list_parts(c, &counts, parts);
     for (int i = 0; i < n; i++)
         (void)json_object_set_new(parameters, parts[i].name, json_integer(parts[i].count));
@@ -260,7 +273,7 @@ int vt_cmd_plan(vt_cli *cli, int argc, char **argv)
     plan_options o = {0};
     const vt_opt opts[] = {
         {"model", "SHAPE", &o.model, "plan this shape instead of a recipe"},
-        {"head", "map|gap", &o.head, "with --model: attention pooling or average; default: map"},
+        {"head", "map|gap|tok", &o.head, "with --model: attention pooling, average or class token; default: map"},
         {"image", "SIDE", &o.image, "with --model: side of images in pixels; default: 224"},
         {"classes", "N", &o.classes, "with --model: width of the classifier; default: 0, none"},
         {"batch", "N", &o.batch, "with --model: images in one update; default: 256"},

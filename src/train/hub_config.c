@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/text.h"
 
-#define MAX_CLASSES (1 << 24)
+#define MAX_CLASSES   (1 << 24)
+#define TIMM_NORM_EPS 1e-6 /* of its ViTs; config.json cannot set it */
 
 /* timm computes int(width * mlp_ratio): a ratio whose product is rounded below the whole number would lose one. */
 static double mlp_ratio(const vt_model_config *c)
@@ -20,13 +22,36 @@ static double mlp_ratio(const vt_model_config *c)
     return (int64_t)((double)c->width * ratio) == c->mlp ? ratio : nextafter(ratio, 1e9);
 }
 
+/* timm's word for each head and each GELU, in the order of vt_head_names and vt_gelu_names. */
+static const char *const timm_pools[] = {"map", "avg", "token", NULL};
+static const char *const timm_gelus[] = {"gelu_tanh", "gelu", NULL};
+
+/* The class token has no position of its own: no_embed_class. sincos2d positions are a tensor of the checkpoint, which
+ * timm takes for learned ones. */
 static json_t *model_args(const vt_model_config *c)
 {
-    return json_pack("{s:[I,I], s:I, s:I, s:I, s:I, s:f, s:b, s:s, s:b, s:s}", "img_size", (json_int_t)c->image_height,
-                     (json_int_t)c->image_width, "patch_size", (json_int_t)c->patch, "embed_dim", (json_int_t)c->width,
-                     "depth", (json_int_t)c->depth, "num_heads", (json_int_t)c->heads, "mlp_ratio", mlp_ratio(c),
-                     "class_token", 0, "global_pool", c->head == VT_HEAD_MAP ? "map" : "avg", "fc_norm", 0, "act_layer",
-                     "gelu_tanh");
+    int token = c->head == VT_HEAD_TOK;
+    return json_pack("{s:[I,I], s:I, s:I, s:I, s:I, s:f, s:b, s:b, s:s, s:b, s:s}", "img_size",
+                     (json_int_t)c->image_height, (json_int_t)c->image_width, "patch_size", (json_int_t)c->patch,
+                     "embed_dim", (json_int_t)c->width, "depth", (json_int_t)c->depth, "num_heads",
+                     (json_int_t)c->heads, "mlp_ratio", mlp_ratio(c), "class_token", token, "no_embed_class", token,
+                     "global_pool", timm_pools[c->head], "fc_norm", 0, "act_layer", timm_gelus[c->gelu]);
+}
+
+/* What timm cannot be told, and so computes otherwise. */
+static void warn_of_differences(const char *path, const vt_model_config *c)
+{
+    if (c->representation == c->width)
+        vt_log(VT_LOG_WARN, "%s: timm has no representation layer and leaves pre_logits out: its logits will differ",
+               path);
+    else if (c->representation > 0)
+        vt_log(VT_LOG_WARN,
+               "%s: timm has no representation layer, and its classifier expects %lld features, not %lld: it will not "
+               "load these weights",
+               path, (long long)c->width, (long long)c->representation);
+    if (c->norm_eps != TIMM_NORM_EPS)
+        vt_log(VT_LOG_WARN, "%s: timm's norms add %g to the variance, not model.norm_eps=%g: its logits will differ",
+               path, TIMM_NORM_EPS, c->norm_eps);
 }
 
 /* Seven digits, so that 2/255 in float32 reads as the 0.5 that it stands for. */
@@ -61,10 +86,11 @@ static json_t *label_names(const vt_checkpoint_info *info)
 static json_t *own_section(const vt_checkpoint_info *info)
 {
     const vt_model_config *c = &info->model;
-    return json_pack("{s:I, s:f, s:s, s:f, s:f, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp, "head_bias", c->head_bias,
-                     "preprocess", info->preprocess, "pixel_scale", (double)info->pixels.scale, "pixel_offset",
-                     (double)info->pixels.offset, "classes_named", info->named, "step", (json_int_t)info->step,
-                     "images", (json_int_t)info->images);
+    return json_pack("{s:I, s:s, s:I, s:f, s:f, s:s, s:f, s:f, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp, "positions",
+                     vt_positions_names[c->positions], "representation", (json_int_t)c->representation, "norm_eps",
+                     c->norm_eps, "head_bias", c->head_bias, "preprocess", info->preprocess, "pixel_scale",
+                     (double)info->pixels.scale, "pixel_offset", (double)info->pixels.offset, "classes_named",
+                     info->named, "step", (json_int_t)info->step, "images", (json_int_t)info->images);
 }
 
 vt_status vt_hub_config_save(const char *path, const vt_checkpoint_info *info, vt_err *err)
@@ -72,20 +98,58 @@ vt_status vt_hub_config_save(const char *path, const vt_checkpoint_info *info, v
     json_t *root =
         json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:o}", "architecture", "vit_base_patch16_224", "num_classes",
                   (json_int_t)info->model.classes, "num_features", (json_int_t)info->model.width, "global_pool",
-                  info->model.head == VT_HEAD_MAP ? "map" : "avg", "model_args", model_args(&info->model),
-                  "pretrained_cfg", pretrained_cfg(info), "label_names", label_names(info), "vitro", own_section(info));
+                  timm_pools[info->model.head], "model_args", model_args(&info->model), "pretrained_cfg",
+                  pretrained_cfg(info), "label_names", label_names(info), "vitro", own_section(info));
     if (!root)
         return vt_fail(err, VT_EFORMAT, "%s: a class name is not valid UTF-8; rename the class", path);
     vt_status status = vt_json_save(path, root, err);
+    if (status == VT_OK)
+        warn_of_differences(path, &info->model);
     json_decref(root);
     return status;
+}
+
+/* The place of a word in a table; `missing` where the file is older than the key. */
+static vt_status get_name(const json_t *object, const char *key, const char *const *names, int missing,
+                          const char *path, int *value, vt_err *err)
+{
+    const char *word = NULL;
+    *value = missing;
+    if (missing >= 0 && !json_object_get(object, key))
+        return VT_OK;
+    VT_TRY(vt_json_get_string(object, key, path, &word, err));
+    vt_text list = {0};
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(names[i], word) == 0) {
+            *value = i;
+            vt_text_release(&list);
+            return VT_OK;
+        }
+        vt_text_addf(&list, "%s\"%s\"", i ? " or " : "", names[i]);
+    }
+    vt_status status = vt_fail(err, VT_EUNSUPPORTED, "%s: %s is \"%.40s\"; expected %s", path, key, word, list.s);
+    vt_text_release(&list);
+    return status;
+}
+
+/* How the model differs from the plainest; a file without these keys is of one that differs in nothing. */
+static vt_status load_variants(const json_t *args, const json_t *own, const char *path, vt_model_config *c, vt_err *err)
+{
+    VT_TRY(get_name(args, "global_pool", timm_pools, -1, path, &c->head, err));
+    VT_TRY(get_name(args, "act_layer", timm_gelus, VT_GELU_TANH, path, &c->gelu, err));
+    VT_TRY(get_name(own, "positions", vt_positions_names, VT_POSITIONS_LEARNED, path, &c->positions, err));
+    c->norm_eps = TIMM_NORM_EPS;
+    if (json_object_get(own, "norm_eps"))
+        VT_TRY(vt_json_get_f64(own, "norm_eps", path, &c->norm_eps, err));
+    if (json_object_get(own, "representation"))
+        VT_TRY(vt_json_get_i64(own, "representation", path, &c->representation, err));
+    return VT_OK;
 }
 
 static vt_status load_model(const json_t *root, const char *path, vt_checkpoint_info *info, vt_err *err)
 {
     const json_t *args = json_object_get(root, "model_args"), *own = json_object_get(root, "vitro");
     vt_model_config *c = &info->model;
-    const char *pool = NULL;
     if (!json_is_object(own))
         return vt_fail(err, VT_EUNSUPPORTED,
                        "%s has no section \"vitro\": it was written by another program, and only vitro's own "
@@ -101,10 +165,7 @@ static vt_status load_model(const json_t *root, const char *path, vt_checkpoint_
     VT_TRY(vt_json_get_i64(own, "mlp", path, &c->mlp, err));
     VT_TRY(vt_json_get_f64(own, "head_bias", path, &c->head_bias, err));
     VT_TRY(vt_json_get_i64(root, "num_classes", path, &c->classes, err));
-    VT_TRY(vt_json_get_string(args, "global_pool", path, &pool, err));
-    if (strcmp(pool, "map") != 0 && strcmp(pool, "avg") != 0)
-        return vt_fail(err, VT_EUNSUPPORTED, "%s: global_pool is \"%s\"; expected \"map\" or \"avg\"", path, pool);
-    c->head = strcmp(pool, "map") == 0 ? VT_HEAD_MAP : VT_HEAD_GAP;
+    VT_TRY(load_variants(args, own, path, c, err));
     if (c->classes < 1 || c->classes > MAX_CLASSES)
         return vt_fail(err, VT_EFORMAT, "%s: num_classes is %lld; expected 1 to %d", path, (long long)c->classes,
                        MAX_CLASSES);

@@ -114,14 +114,17 @@ void rig_open(rig *r, const rig_options *o)
     place(r, o, &memory);
     r->taken = memory.high;
 
-    r->pass = (vt_pass){.backend = &r->backend,
-                        .samples = o->samples,
-                        .pixels = {2.0F / 255.0F, -1.0F},
-                        .slices = o->slices > 0 ? o->slices : 1,
-                        .accumulate = false,
-                        .weight = 1.0F / (float)o->samples,
-                        .drop = o->dropout > 0.0F || o->drop_path > 0.0F,
-                        .seed = SEED};
+    r->pass = (vt_pass){
+        .backend = &r->backend,
+        .samples = o->samples,
+        .pixels = {2.0F / 255.0F, -1.0F},
+        .slices = o->slices > 0 ? o->slices : 1,
+        .accumulate = false,
+        .weight = 1.0F / (float)o->samples,
+        .loss = {.kind = o->loss, .smoothing = o->smoothing, .class_weights = o->weighted ? r->class_weights : NULL},
+        .partner_share = o->mix ? 0.3F : 0.0F,
+        .drop = o->dropout > 0.0F || o->drop_path > 0.0F,
+        .seed = SEED};
     draw_values(r);
     rig_input(r, 0, o->samples);
 }

@@ -15,7 +15,10 @@ typedef struct {
     vt_recompute recompute;
     vt_real type, grad_type;
     float dropout, drop_path;
-    bool mix;
+    bool mix;      /* the pass's partner_share is then 0.3 */
+    bool weighted; /* class weights, drawn around 1 */
+    vt_loss_kind loss;
+    float smoothing;
     int label_width;                    /* 0: 1 */
     const int32_t *labels;              /* (samples, label_width); NULL: rig_label's */
     bool (*frozen)(const vt_tensor *t); /* NULL: as the model says */

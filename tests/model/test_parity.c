@@ -90,18 +90,20 @@ static int32_t *labels_of(const json_t *c, int64_t *samples, int *width)
 
 static rig_options options_of(const json_t *file, const json_t *c)
 {
-    rig_options o = {
-        .config = config_of(file, c), .slices = 8, .train = true, .scale = (float)golden_number(file, "scale")};
+    rig_options o = {.config = config_of(file, c),
+                     .slices = 8,
+                     .train = true,
+                     .loss = golden_is(c, "loss_kind", "softmax") ? VT_LOSS_SOFTMAX : VT_LOSS_SIGMOID,
+                     .smoothing = (float)golden_number(c, "smoothing"),
+                     .scale = (float)golden_number(file, "scale")};
     o.labels = labels_of(c, &o.samples, &o.label_width);
     return o;
 }
 
 /* Loss and gradients of one pass. */
-static float *run(rig *r, const rig_options *o, const json_t *c, double *loss)
+static float *run(rig *r, const rig_options *o, double *loss)
 {
     rig_open(r, o);
-    r->pass.loss.kind = golden_is(c, "loss_kind", "softmax") ? VT_LOSS_SOFTMAX : VT_LOSS_SIGMOID;
-    r->pass.loss.smoothing = (float)golden_number(c, "smoothing");
     *loss = rig_loss(r, 0, o->samples);
     vt_model_backward(&r->model, &r->pass);
     return rig_gradients(r);
@@ -147,14 +149,14 @@ static void run_isa(const rig_options *base, const json_t *c, const vt_isa *isa,
     rig exact, rounded;
     double loss = 0.0;
     o.isa = isa;
-    float *g = run(&exact, &o, c, &loss);
+    float *g = run(&exact, &o, &loss);
     check_logits(&exact, golden_get(c, "logits"), &found->logits);
     golden_below(fabs(loss / golden_number(c, "loss") - 1.0), LOSS_BOUND, &found->loss);
     found->isas[found->n] = isa;
     found->gradients[found->n++] = g;
 
     o.type = VT_BF16;
-    float *h = run(&rounded, &o, c, &loss);
+    float *h = run(&rounded, &o, &loss);
     for (int64_t i = 0, at = 0; i < exact.model.n_params; at += exact.model.params[i++].count)
         if (!exact.model.params[i].frozen)
             compare_bf16(&exact.model.params[i], h + at, g + at, isa->name, found);
