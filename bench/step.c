@@ -34,13 +34,14 @@ static vt_status number(const char *name, const char *text, int64_t *value, vt_e
 static vt_status parse(int argc, char **argv, vt_training *t, vt_err *err)
 {
     const char *shape = NULL, *image = "224", *classes = "1000", *batch = "8", *micro = "0", *head = "map",
-               *threads = "0";
+               *threads = "0", *precision = "f32";
     const vt_opt opts[] = {{"shape", "NAME", &shape, "model"},
                            {"image", "N", &image, "side in pixels"},
                            {"classes", "N", &classes, "classes"},
                            {"batch", "N", &batch, "images a step"},
                            {"micro-batch", "N", &micro, "0: auto"},
                            {"head", "KIND", &head, "map or gap"},
+                           {"precision", "TYPE", &precision, "f32 or bf16"},
                            {"threads", "N", &threads, "0: all there are"}};
     const char **rest = vt_xcalloc((size_t)argc + 1, sizeof *rest);
     int n_rest = 0;
@@ -52,11 +53,18 @@ static vt_status parse(int argc, char **argv, vt_training *t, vt_err *err)
     if (help || !shape)
         return vt_fail(err, VT_EINVAL,
                        "usage: bench-step --shape NAME [--image N] [--classes N] [--batch N] [--micro-batch N] [--head "
-                       "KIND] [--threads N]");
-    *t = (vt_training){
-        .slices = 8,
-        .workers = 1,
-        .optimizer = {.lr = 1e-3, .decay_body = 0.03, .decay_head = 3, .beta1 = 0.9, .beta2_cap = 0.999, .clip = 1}};
+                       "KIND] [--precision f32|bf16] [--threads N]");
+    *t = (vt_training){.slices = 8,
+                       .workers = 1,
+                       .use = {.train = true, .label_width = 1},
+                       .optimizer = {.lr = 1e-3,
+                                     .decay_body = 0.03,
+                                     .decay_head = 3,
+                                     .beta1 = 0.9,
+                                     .beta2 = 0.999,
+                                     .clip = 1,
+                                     .exact_decay = true}};
+    t->model.norm_eps = 1e-6;
     VT_TRY(vt_model_shape(shape, &t->model, err));
     VT_TRY(number("image", image, &side, err));
     VT_TRY(number("classes", classes, &t->model.classes, err));
@@ -65,6 +73,7 @@ static vt_status parse(int argc, char **argv, vt_training *t, vt_err *err)
     VT_TRY(number("threads", threads, &n_threads, err));
     t->model.image_height = t->model.image_width = side;
     t->model.head = strcmp(head, "gap") == 0 ? VT_HEAD_GAP : VT_HEAD_MAP;
+    t->use.type = strcmp(precision, "bf16") == 0 ? VT_BF16 : VT_F32;
     t->threads = n_threads ? (int)n_threads : vt_machine_cpus();
     return vt_model_check(&t->model, err);
 }
@@ -73,7 +82,7 @@ static vt_status parse(int argc, char **argv, vt_training *t, vt_err *err)
 static void fill_inputs(vt_engine *e)
 {
     const vt_model_config *c = &e->model.config;
-    int64_t samples = e->model.samples, pixels = samples * c->image_height * c->image_width * 3;
+    int64_t samples = e->model.use.samples, pixels = samples * c->image_height * c->image_width * 3;
     uint8_t *images = vt_xmalloc((size_t)pixels);
     int32_t *labels = vt_xmalloc((size_t)samples * sizeof *labels);
     vt_rng rng = vt_rng_at(1, VT_STREAM_TEST, 0, 0);
@@ -93,6 +102,7 @@ static void step(vt_engine *e, const vt_training *t, int64_t number_of_step)
     vt_pass pass = {.backend = &e->backend,
                     .samples = t->micro_batch,
                     .pixels = {2.0F / 255, -1},
+                    .drop = true,
                     .slices = t->slices,
                     .weight = 1.0F / (float)t->batch};
     for (int64_t done = 0; done < t->batch; done += t->micro_batch) {
@@ -101,7 +111,7 @@ static void step(vt_engine *e, const vt_training *t, int64_t number_of_step)
         vt_model_loss(&e->model, &pass);
         vt_model_backward(&e->model, &pass);
     }
-    vt_optimizer_step(&e->optimizer, &e->backend, number_of_step, 1e-3, &report);
+    vt_optimizer_step(&e->optimizer, &e->backend, number_of_step, 1e-3, false, &report);
 }
 
 static void answer(vt_engine *e, const vt_training *t, int64_t steps, int64_t *done)
@@ -149,12 +159,13 @@ int main(int argc, char **argv)
     vt_err err = {0};
     vt_training t;
     vt_plan plan;
+    vt_plan_data no_data = {0};
     const vt_isa *isa = NULL;
     vt_status status = parse(argc, argv, &t, &err);
     if (status == VT_OK)
         status = vt_isa_pick(getenv("VITRO_ISA"), &isa, &err);
     if (status == VT_OK)
-        status = vt_plan_training(&t, isa, 0, 0, &plan, &err);
+        status = vt_plan_training(&t, isa, &no_data, &plan, &err);
     if (status == VT_OK)
         status = serve(&t, isa, &err);
     if (status != VT_OK)

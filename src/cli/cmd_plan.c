@@ -21,6 +21,8 @@ static const char text[] = "With RECIPE it opens the data and plans exactly what
                            "  vitro plan --model B/16 --classes 1000 --batch 64 --json\n"
                            "  vitro plan --model Ti/16 --head gap --image 384";
 
+enum { MAX_OPTIMIZERS = 8 };
+
 typedef struct {
     const char *model, *head, *image, *classes, *batch, *micro_batch;
     bool json;
@@ -31,6 +33,7 @@ typedef struct {
     vt_recipe recipe; /* which the training borrows from */
     vt_training training;
     vt_plan plan;
+    size_t states[MAX_OPTIMIZERS], parameters; /* bytes of each kind's state, and of what it is kept for */
     bool fits;
 } planned;
 
@@ -167,6 +170,18 @@ static void print_memory(const planned *p)
                vt_format_bytes(b, (double)plan->decoders));
 }
 
+/* What the other optimizers would keep; the table says so where a person chooses one. */
+static void print_optimizers(const planned *p)
+{
+    char a[32];
+    printf("\nstate of optimizers beside the parameters\n");
+    for (int k = 0; vt_optimizer_names[k]; k++)
+        printf("  %-22s %4.2f x  %10s  %s%s\n", vt_optimizer_names[k],
+               (double)p->states[k] / (double)(p->parameters ? p->parameters : 1),
+               vt_format_bytes(a, (double)p->states[k]), vt_optimizer_kinds[k].keeps,
+               k == p->training.optimizer.kind ? " (this recipe's)" : "");
+}
+
 static json_t *memory_json(const planned *p)
 {
     json_t *memory = json_object(), *lines = json_array();
@@ -184,6 +199,10 @@ static json_t *memory_json(const planned *p)
     (void)json_object_set_new(memory, "decoders_at_most_bytes", json_integer((json_int_t)p->plan.decoders));
     (void)json_object_set_new(memory, "machine_bytes", json_integer((json_int_t)p->plan.machine));
     (void)json_object_set_new(memory, "fits", json_boolean(p->fits));
+    json_t *states = json_object();
+    for (int k = 0; vt_optimizer_names[k]; k++)
+        (void)json_object_set_new(states, vt_optimizer_names[k], json_integer((json_int_t)p->states[k]));
+    (void)json_object_set_new(memory, "optimizer_states", states);
     return memory;
 }
 
@@ -238,11 +257,14 @@ static vt_status run(const plan_options *o, const vt_args *args, vt_err *err)
     if (status == VT_OK)
         status = vt_plan_training(&p.training, isa, &data, &p.plan, err);
     p.fits = status == VT_OK;
+    if (p.plan.n_lines > 0)
+        VT_TRY(vt_plan_optimizer_states(&p.training, p.states, &p.parameters, err));
     if (p.plan.n_lines > 0 && o->json) {
         print_json(&p);
     } else if (p.plan.n_lines > 0) {
         print_model(&p.training.model);
         print_memory(&p);
+        print_optimizers(&p);
     }
     vt_recipe_release(&p.recipe);
     return status;

@@ -48,7 +48,7 @@ static vt_status open_engine(vt_loaded *l, const vt_load_options *given, vt_err 
     VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &o.isa, err));
     o.threads = (int)threads;
     o.workers = l->workers = vt_machine_cpus();
-    o.use = (vt_model_use){.samples = batch, .label_width = 1};
+    o.use = (vt_model_use){.samples = batch, .label_width = VT_MAX_LABELS};
     l->slices = SLICES;
     if (batch == 0)
         VT_TRY(choose_batch(&o, err));
@@ -81,6 +81,7 @@ vt_eval_pass vt_loaded_pass(vt_loaded *l, const vt_source *source)
                           .source = source,
                           .preprocess = &l->preprocess,
                           .pixels = l->info.pixels,
+                          .loss = (vt_loss_kind)l->info.loss,
                           .workers = l->workers,
                           .slices = l->slices,
                           .memory = &l->engine.arenas[VT_ARENA_EVAL]};

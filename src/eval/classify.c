@@ -25,28 +25,16 @@ static int64_t rank_of(const float *logits, int64_t classes, int64_t class)
     return rank;
 }
 
-/* The first of each row; class 0 stands in where there is none. */
+/* Rows in the model's width: the classes of each, then -1. */
 static void write_labels(const vt_eval_pass *pass, const vt_eval_rows *rows)
 {
-    int32_t first[256];
+    int32_t row[VT_MAX_LABELS];
+    int width = pass->model->use.label_width;
     for (int64_t i = 0; i < rows->count; i++) {
-        int32_t class = rows->labels[i * rows->width_labels];
-        int64_t lane = i % 256;
-        first[lane] = class < 0 ? 0 : class;
-        if (lane == 255 || i + 1 == rows->count)
-            vt_device_write(pass->backend->device, pass->model->labels + i - lane, first,
-                            (size_t)(lane + 1) * sizeof *first);
+        for (int k = 0; k < width; k++)
+            row[k] = k < rows->width_labels ? rows->labels[i * rows->width_labels + k] : -1;
+        vt_device_write(pass->backend->device, pass->model->labels + i * width, row, (size_t)width * sizeof *row);
     }
-}
-
-/* What the sigmoid loss over several classes has less than that over the first alone: the logits of the others. */
-static double further_logits(const vt_eval_rows *rows, int64_t i, int64_t classes)
-{
-    const int32_t *labels = rows->labels + i * rows->width_labels;
-    double sum = 0;
-    for (int k = 1; k < rows->width_labels && labels[k] >= 0; k++)
-        sum += (double)rows->logits[i * classes + labels[k]];
-    return sum;
 }
 
 static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
@@ -54,6 +42,7 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
     const vt_eval_pass *pass = t->pass;
     vt_model *m = pass->model;
     vt_pass p = {.backend = pass->backend, .samples = rows->count, .slices = pass->slices, .weight = 1};
+    p.loss.kind = pass->loss;
     write_labels(pass, rows);
     vt_model_loss(m, &p);
     float loss[256];
@@ -62,7 +51,7 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
         if (lane == 0)
             vt_device_read(pass->backend->device, loss, m->loss + i, (size_t)(left < 256 ? left : 256) * sizeof(float));
         if (rows->labels[i * rows->width_labels] >= 0)
-            t->loss += (double)loss[lane] - further_logits(rows, i, m->config.classes);
+            t->loss += (double)loss[lane];
         if (!isfinite(loss[lane])) {
             char name[256];
             int64_t position = rows->position + i;
@@ -112,6 +101,9 @@ static vt_status check_classes(const vt_eval_pass *pass, vt_err *err)
     if (!pass->label_map && source != model)
         return vt_fail(err, VT_EINVAL, "%s has %lld classes; the model has %lld", vt_source_spec(pass->source),
                        (long long)source, (long long)model);
+    if (vt_source_most_labels(pass->source) > pass->model->use.label_width)
+        return vt_fail(err, VT_EINVAL, "an image of %s has %d classes; the model was opened for %d",
+                       vt_source_spec(pass->source), vt_source_most_labels(pass->source), pass->model->use.label_width);
     for (int64_t c = 0; pass->label_map && c < source; c++)
         assert(pass->label_map[c] >= 0 && pass->label_map[c] < model);
     return VT_OK;

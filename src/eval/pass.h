@@ -12,6 +12,7 @@ typedef struct {
     const vt_source *source;
     const vt_preprocess *preprocess; /* without randomness */
     vt_pixel_range pixels;
+    vt_loss_kind loss; /* that a classification tells, without smoothing or weights */
     int workers, slices;
     const int32_t
         *label_map; /* class of the source -> class that receivers see (the model's), or NULL where they are the same */

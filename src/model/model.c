@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+const char *const vt_xent_names[] = {"sigmoid", "softmax", NULL};
 const char *const vt_head_names[] = {"map", "gap", "tok", NULL};
 const char *const vt_positions_names[] = {"learned", "sincos2d", NULL};
 const char *const vt_gelu_names[] = {"tanh", "erf", NULL};

@@ -122,6 +122,8 @@ typedef struct {
     const float *class_weights; /* (classes), device memory; or NULL */
 } vt_loss_options;
 
+extern const char *const vt_xent_names[]; /* "sigmoid", "softmax", NULL */
+
 /* Told of every tensor that a pass writes, in the order of work and before it is overwritten: "blocks.3.attn.scores"
  * and the like, gradients as "grad blocks.3.mlp.fc1.act". For forensics; it may read, with kernels too. */
 typedef void vt_visit_fn(void *context, const char *name, vt_real type, const void *x, int64_t count);

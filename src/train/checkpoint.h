@@ -15,6 +15,7 @@ typedef struct {
     bool named;         /* false: classes are bare numbers */
     char *preprocess;   /* the evaluation list */
     vt_pixel_range pixels;
+    int loss; /* vt_loss_kind that it was trained with */
     int64_t step, images;
 } vt_checkpoint_info;
 

@@ -19,6 +19,7 @@ static vt_eval_pass pass_over(vt_trainer *tr, const vt_source *source, const int
                           .source = source,
                           .preprocess = &tr->t.eval_preprocess,
                           .pixels = tr->t.pixels,
+                          .loss = tr->t.loss,
                           .workers = tr->t.workers,
                           .slices = tr->t.slices,
                           .label_map = label_map,

@@ -86,11 +86,12 @@ static json_t *label_names(const vt_checkpoint_info *info)
 static json_t *own_section(const vt_checkpoint_info *info)
 {
     const vt_model_config *c = &info->model;
-    return json_pack("{s:I, s:s, s:I, s:f, s:f, s:s, s:f, s:f, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp, "positions",
-                     vt_positions_names[c->positions], "representation", (json_int_t)c->representation, "norm_eps",
-                     c->norm_eps, "head_bias", c->head_bias, "preprocess", info->preprocess, "pixel_scale",
-                     (double)info->pixels.scale, "pixel_offset", (double)info->pixels.offset, "classes_named",
-                     info->named, "step", (json_int_t)info->step, "images", (json_int_t)info->images);
+    return json_pack("{s:I, s:s, s:I, s:f, s:f, s:s, s:s, s:f, s:f, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp,
+                     "positions", vt_positions_names[c->positions], "representation", (json_int_t)c->representation,
+                     "norm_eps", c->norm_eps, "head_bias", c->head_bias, "loss", vt_xent_names[info->loss],
+                     "preprocess", info->preprocess, "pixel_scale", (double)info->pixels.scale, "pixel_offset",
+                     (double)info->pixels.offset, "classes_named", info->named, "step", (json_int_t)info->step,
+                     "images", (json_int_t)info->images);
 }
 
 vt_status vt_hub_config_save(const char *path, const vt_checkpoint_info *info, vt_err *err)
@@ -203,6 +204,7 @@ static vt_status load_own(const json_t *own, const char *path, vt_checkpoint_inf
         return vt_prefix(err, "%s: preprocess", path);
     info->pixels = (vt_pixel_range){(float)scale, (float)offset};
     info->preprocess = vt_xstrdup(preprocess);
+    VT_TRY(get_name(own, "loss", vt_xent_names, VT_LOSS_SIGMOID, path, &info->loss, err));
     info->named = json_is_true(json_object_get(own, "classes_named"));
     return VT_OK;
 }

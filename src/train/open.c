@@ -53,9 +53,18 @@ static void hash_recipe(const vt_recipe *r, char hex[VT_HASH_HEX])
     vt_text_release(&text);
 }
 
-static vt_status make_plan(vt_trainer *tr, vt_err *err)
+/* Rows of labels are as wide as any source here needs. */
+static vt_data_facts facts_of(const vt_trainer *tr)
 {
     vt_data_facts facts = vt_data_facts_of(tr->source);
+    if (tr->eval_source && vt_source_most_labels(tr->eval_source) > facts.most_labels)
+        facts.most_labels = vt_source_most_labels(tr->eval_source);
+    return facts;
+}
+
+static vt_status make_plan(vt_trainer *tr, vt_err *err)
+{
+    vt_data_facts facts = facts_of(tr);
     vt_plan_data data = {.sources = vt_source_resident_bytes(tr->source), .decode = vt_source_decode_bytes(tr->source)};
     if (tr->eval_source)
         data.sources += vt_source_resident_bytes(tr->eval_source);
@@ -74,8 +83,10 @@ static void describe(vt_trainer *tr)
 {
     vt_text list = {0};
     int64_t classes = tr->t.model.classes, named = vt_source_classes(tr->source);
-    tr->info =
-        (vt_checkpoint_info){.model = tr->t.model, .named = vt_source_has_names(tr->source), .pixels = tr->t.pixels};
+    tr->info = (vt_checkpoint_info){.model = tr->t.model,
+                                    .named = vt_source_has_names(tr->source),
+                                    .pixels = tr->t.pixels,
+                                    .loss = (int)tr->t.loss};
     tr->info.class_names = vt_xcalloc((size_t)classes, sizeof *tr->info.class_names);
     for (int64_t c = 0; c < classes; c++)
         tr->info.class_names[c] =
@@ -208,7 +219,7 @@ static vt_status start_loader(vt_trainer *tr, vt_err *err)
 vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
 {
     VT_TRY(open_data(tr, err));
-    vt_data_facts facts = vt_data_facts_of(tr->source);
+    vt_data_facts facts = facts_of(tr);
     VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
     VT_TRY(vt_run_open(&tr->run, run, err)); /* only now: a wrong recipe leaves no folder behind */
     if (!tr->fresh)

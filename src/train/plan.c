@@ -9,6 +9,7 @@
 
 #include "base/machine.h"
 #include "base/text.h"
+#include "optim/rules.h"
 
 #define MEMORY_SHARE      0.9 /* of the machine, for all lines: the rest is for the system and libraries */
 #define ACTIVATION_BUDGET ((size_t)48 << 20) /* bytes: about the last-level cache that two cores have */
@@ -122,4 +123,28 @@ vt_status vt_plan_training(vt_training *t, const vt_isa *isa, const vt_plan_data
     if (t->snapshot)
         *plan = roomy;
     return VT_OK;
+}
+
+vt_status vt_plan_optimizer_states(const vt_training *t, size_t *states, size_t *parameters, vt_err *err)
+{
+    vt_model model;
+    vt_status status = vt_model_init(&model, &t->model, err);
+    if (status == VT_OK && t->rules)
+        status = vt_rules_apply(t->rules, model.params, model.n_params, err);
+    for (int kind = 0; vt_optimizer_names[kind] && status == VT_OK; kind++) {
+        vt_optimizer optimizer;
+        vt_optimizer_config config = t->optimizer;
+        config.kind = kind;
+        config.moment = VT_MOMENT_AUTO;
+        config.average = VT_AVERAGE_NONE;
+        status = vt_optimizer_init(&optimizer, &config, model.params, model.n_params, err);
+        if (status == VT_OK) {
+            vt_state_size size = vt_optimizer_state_size(&optimizer);
+            states[kind] = size.moments;
+            *parameters = size.parameters;
+        }
+        vt_optimizer_release(&optimizer);
+    }
+    vt_model_release(&model);
+    return status;
 }

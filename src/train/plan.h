@@ -35,6 +35,10 @@ typedef struct {
 vt_status vt_plan_training(vt_training *t, const vt_isa *isa, const vt_plan_data *data, vt_plan *plan,
                            vt_err *err) VT_MUST_USE;
 
+/* What each optimizer would keep for this model (without averages), in the order of vt_optimizer_kinds, and the
+ * parameters that it would keep it for; bytes. states holds a place for every kind. */
+vt_status vt_plan_optimizer_states(const vt_training *t, size_t *states, size_t *parameters, vt_err *err) VT_MUST_USE;
+
 /* The engine that the plan was made for: t after vt_plan_training. */
 vt_engine_options vt_plan_engine_options(const vt_training *t, const vt_isa *isa);
 

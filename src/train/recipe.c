@@ -15,8 +15,7 @@
 #include "base/math.h"
 
 static const char *const recompute_names[] = {"none", "block", NULL};
-static const char *const real_names[] = {"f32", "bf16", NULL};        /* vt_real */
-static const char *const loss_names[] = {"sigmoid", "softmax", NULL}; /* vt_loss_kind */
+static const char *const real_names[] = {"f32", "bf16", NULL}; /* vt_real */
 
 #define AT(field) offsetof(vt_recipe, field)
 #define NO_LIMIT  1e18
@@ -140,7 +139,7 @@ const vt_key vt_recipe_keys[] = {
     {"optimizer.average_start", VT_KEY_AMOUNT, AT(optimizer.average_start), "0", 0, NO_LIMIT, NULL, NULL, false,
      "where polyak's mean begins"},
 
-    {"loss.name", VT_KEY_ENUM, AT(loss.kind), "sigmoid", 0, 0, loss_names, NULL, false,
+    {"loss.name", VT_KEY_ENUM, AT(loss.kind), "sigmoid", 0, 0, vt_xent_names, NULL, false,
      "cross-entropy: sigmoid (each class by itself, several may be right; the paper's) or softmax"},
     {"loss.smoothing", VT_KEY_F64, AT(loss.smoothing), "0", 0, 0.99, NULL, NULL, false,
      "label smoothing: a right class counts 1 - e, the others share e"},

@@ -117,11 +117,12 @@ static void plan_of(const char *recompute, int64_t micro_batch, vt_plan *plan)
     const vt_isa *isa;
     vt_training t;
     vt_err err = {0};
+    const vt_plan_data beside = {.sources = 100, .decode = 1000};
     vt_recipe r = scene_recipe(&here, recompute, NULL);
     assert_int_equal(vt_recipe_resolve(&r, &data, &t, &err), VT_OK);
     assert_int_equal(vt_isa_pick("ref", &isa, &err), VT_OK);
     t.micro_batch = micro_batch;
-    if (vt_plan_training(&t, isa, 100, 1000, plan, &err) != VT_OK)
+    if (vt_plan_training(&t, isa, &beside, plan, &err) != VT_OK)
         fail_msg("%s", err.msg);
     vt_recipe_release(&r);
 }
