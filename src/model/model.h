@@ -124,8 +124,10 @@ typedef struct {
 
 extern const char *const vt_xent_names[]; /* "sigmoid", "softmax", NULL */
 
-/* Told of every tensor that a pass writes, in the order of work and before it is overwritten: "blocks.3.attn.scores"
- * and the like, gradients as "grad blocks.3.mlp.fc1.act". For forensics; it may read, with kernels too. */
+/* Told of every tensor that a pass writes (but the statistics of norms), once, in the order of work and before it is
+ * overwritten: "blocks.3.attn.qkv", "blocks.3.mlp.fc1", "blocks.3.out", "logits"; gradients, of parameters too, as
+ * "grad blocks.3.mlp.fc1", "grad blocks.3.mlp.fc1.weight". A gradient is told under the name of what it is the gradient
+ * of; "grad blocks.3.in" is that of the block's input. For forensics; it may read, with kernels too. */
 typedef void vt_visit_fn(void *context, const char *name, vt_real type, const void *x, int64_t count);
 
 /* Everything that a pass over one micro-batch needs to know. */

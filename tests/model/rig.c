@@ -51,7 +51,7 @@ static void draw_values(rig *r)
     vt_model_init_values(&r->model, &r->device, SEED);
     for (int i = 0; i < r->model.n_params; i++) {
         vt_tensor *t = &r->model.params[i];
-        if (t->frozen && strcmp(t->name, "pos_embed") == 0)
+        if (r->options.config.positions == VT_POSITIONS_SINCOS2D && strcmp(t->name, "pos_embed") == 0)
             continue;
         float *values = malloc((size_t)t->count * sizeof *values);
         rig_draw(t->name, r->options.scale > 0.0F ? r->options.scale : 0.2F, values, t->count);

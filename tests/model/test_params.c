@@ -13,10 +13,14 @@
 #include "model/cost.h"
 #include "rig.h"
 
-static vt_model model_of(const char *shape, int64_t image, int64_t classes, vt_head_kind head)
+static vt_model model_of(const char *shape, int64_t image, int64_t classes, vt_head_kind head, int64_t representation)
 {
-    vt_model_config c = {
-        .image_height = image, .image_width = image, .classes = classes, .head = head, .norm_eps = 1e-6};
+    vt_model_config c = {.image_height = image,
+                         .image_width = image,
+                         .classes = classes,
+                         .head = head,
+                         .representation = representation,
+                         .norm_eps = 1e-6};
     vt_model m;
     assert_int_equal(vt_model_shape(shape, &c, NULL), VT_OK);
     assert_int_equal(vt_model_init(&m, &c, NULL), VT_OK);
@@ -28,8 +32,8 @@ static void test_counts_agree(void **state)
 {
     (void)state;
     for (const vt_shape *s = vt_shapes; s->name != NULL; s++) {
-        for (int head = VT_HEAD_MAP; head <= VT_HEAD_GAP; head++) {
-            vt_model m = model_of(s->name, 224, 10 * head, (vt_head_kind)head);
+        for (int head = VT_HEAD_MAP; head <= VT_HEAD_TOK; head++) {
+            vt_model m = model_of(s->name, 224, 10 * head, (vt_head_kind)head, head == VT_HEAD_TOK ? 48 : 0);
             int64_t sum = 0;
             for (int i = 0; i < m.n_params; i++)
                 sum += m.params[i].count;
@@ -44,7 +48,7 @@ static void test_counts_agree(void **state)
 static void test_rows(void **state)
 {
     (void)state;
-    vt_model m = model_of("Ti/16", 64, 7, VT_HEAD_MAP);
+    vt_model m = model_of("Ti/16", 64, 7, VT_HEAD_MAP, 0);
     static const struct {
         const char *name;
         int64_t dims[4];
@@ -90,12 +94,45 @@ static void test_rows(void **state)
     vt_model_release(&m);
 }
 
+/* Breaks when the class token, the representation layer or a fixed table of positions stand in the table under another
+ * name or shape, or are trained by other rules: none of them is the classifier. */
+static void test_more_rows(void **state)
+{
+    (void)state;
+    vt_model_config c = {.image_height = 64,
+                         .image_width = 32,
+                         .classes = 7,
+                         .head = VT_HEAD_TOK,
+                         .positions = VT_POSITIONS_SINCOS2D,
+                         .representation = 48,
+                         .norm_eps = 1e-6};
+    vt_model m;
+    assert_int_equal(vt_model_shape("Ti/16", &c, NULL), VT_OK);
+    assert_int_equal(vt_model_init(&m, &c, NULL), VT_OK);
+    assert_int_equal(m.patches, 8);
+    assert_int_equal(m.tokens, 9);
+    assert_int_equal(m.feature_width, 48);
+    const vt_tensor *token = vt_model_param(&m, "cls_token"), *positions = vt_model_param(&m, "pos_embed");
+    const vt_tensor *rep = vt_model_param(&m, "pre_logits.weight"), *head = vt_model_param(&m, "head.weight");
+    assert_true(token->n_dims == 3 && token->dims[0] == 1 && token->dims[1] == 1 && token->dims[2] == 192);
+    assert_true(!token->decays && token->rows == 0 && !token->frozen);
+    assert_true(positions->dims[1] == 8 && positions->frozen);
+    assert_true(rep->dims[0] == 48 && rep->dims[1] == 192 && rep->decays && rep->part == VT_PART_BODY);
+    assert_true(rep->rows == 48 && rep->cols == 192);
+    assert_true(head->dims[0] == 7 && head->dims[1] == 48 && head->part == VT_PART_HEAD);
+    for (int i = 0; i < m.n_params; i++) {
+        assert_true(m.params[i].frozen == (&m.params[i] == positions));
+        assert_true(m.params[i].lr_factor == 1.0 && m.params[i].decay < 0.0);
+    }
+    vt_model_release(&m);
+}
+
 /* Breaks when the blocks of a factored matrix miss an element or name one twice: its update would be lost or doubled.
  */
 static void test_matrices_cover(void **state)
 {
     (void)state;
-    vt_model m = model_of("w96-d1-m160-h3-p32", 96, 40, VT_HEAD_MAP);
+    vt_model m = model_of("w96-d1-m160-h3-p32", 96, 40, VT_HEAD_MAP, 64);
     for (int i = 0; i < m.n_params; i++) {
         const vt_tensor *t = &m.params[i];
         unsigned char *seen = calloc((size_t)t->count, 1);
@@ -146,6 +183,7 @@ static void test_initial_values(void **state)
                                  .image_width = 64,
                                  .classes = 10,
                                  .head = VT_HEAD_MAP,
+                                 .representation = 192,
                                  .norm_eps = 1e-6,
                                  .head_bias = -6.9};
     rig r;
@@ -172,6 +210,8 @@ static void test_initial_values(void **state)
         {"attn_pool.latent", 0, sqrt(6.0 / 193.0) / root3, sqrt(6.0 / 193.0)},
         {"attn_pool.q.weight", 0, square / root3, square},
         {"attn_pool.kv.weight", 0, square / root3, square},
+        {"pre_logits.weight", 0, patch_std, 2.2737 * patch_std},
+        {"pre_logits.bias", 0, 0, 0},
         {"head.weight", 0, 0, 0},
         {"head.bias", (double)-6.9F, 0, (double)6.9F},
     };
@@ -189,11 +229,34 @@ static void test_initial_values(void **state)
     rig_close(&r);
 }
 
+/* Breaks when rows and columns of the grid are exchanged in the table of sincos2d positions, or the class token does
+ * not begin as zero. The table as a whole is held by test_parity.c. */
+static void test_fixed_values(void **state)
+{
+    (void)state;
+    rig_options o = {.config = rig_tiny_config(VT_HEAD_TOK), .samples = 1, .slices = 1};
+    o.config.positions = VT_POSITIONS_SINCOS2D;
+    rig r;
+    rig_open(&r, &o);
+    vt_model_init_values(&r.model, &r.device, 3);
+    float *table = rig_read(&r, vt_model_param(&r.model, "pos_embed")->value, 15 * 24);
+    const float *row = table + (int64_t)(2 * 5 + 4) * 24; /* y = 2, x = 4 of 3 x 5 */
+    assert_true(fabs((double)row[0] - sin(4.0)) < 1e-7 && fabs((double)row[6] - cos(4.0)) < 1e-7);
+    assert_true(fabs((double)row[12] - sin(2.0)) < 1e-7 && fabs((double)row[18] - cos(2.0)) < 1e-7);
+    assert_true(fabs((double)row[5] - sin(4e-4)) < 1e-9); /* the last frequency is 1/10000 */
+    float *token = rig_read(&r, vt_model_param(&r.model, "cls_token")->value, 24);
+    for (int j = 0; j < 24; j++)
+        assert_true(token[j] == 0.0F);
+    free(table);
+    free(token);
+    rig_close(&r);
+}
+
 /* Breaks when values depend on the rest of the model, on chunks, or not on the seed and the name. */
 static void test_values_by_address(void **state)
 {
     (void)state;
-    rig_options small = {.config = rig_tiny_config(VT_HEAD_GAP), .samples = 1, .slices = 1}, large = small;
+    rig_options small = {.config = rig_tiny_config(VT_HEAD_TOK), .samples = 1, .slices = 1}, large = small;
     large.config.depth = 3;
     large.config.head = VT_HEAD_MAP;
     rig a, b;
@@ -231,7 +294,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts_agree),      cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_matrices_cover),    cmocka_unit_test(test_initial_values),
+        cmocka_unit_test(test_more_rows),         cmocka_unit_test(test_matrices_cover),
+        cmocka_unit_test(test_initial_values),    cmocka_unit_test(test_fixed_values),
         cmocka_unit_test(test_values_by_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

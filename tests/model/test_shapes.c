@@ -113,6 +113,30 @@ static void test_products(void **state)
     assert_true(fabs(vt_model_flops(&g14).products / 1e9 - 963.65) < 0.005);
 }
 
+/* Breaks when a class token or a representation layer is not counted: the token is one more row in every block, none of
+ * it in the paper's convention. */
+static void test_token_and_representation(void **state)
+{
+    (void)state;
+    vt_model_config gap = shape_of("B/16", 224, VT_HEAD_GAP), tok = shape_of("B/16", 224, VT_HEAD_TOK);
+    double D = 768, L = 12, M = 3072, n = 196;
+    vt_param_counts counts = vt_model_param_counts(&tok);
+    assert_int_equal(counts.body, 85797120);
+    assert_int_equal(counts.class_token, 768);
+    assert_int_equal(counts.total, 85797120 + 768);
+    assert_true(vt_model_flops(&tok).paper == vt_model_flops(&gap).paper);
+    assert_true(vt_model_flops(&tok).products - vt_model_flops(&gap).products ==
+                2 * L * (4 * D * D + 2 * D * M + 2 * D * ((n + 1) * (n + 1) - n * n)));
+
+    tok.representation = 500;
+    tok.classes = 10;
+    assert_int_equal(vt_model_param_counts(&tok).representation, 500 * 769);
+    assert_int_equal(vt_model_param_counts(&tok).classifier, 10 * 501);
+    double without = vt_model_flops(&tok).products;
+    tok.representation = 0;
+    assert_true(without - vt_model_flops(&tok).products == 2 * (500 * D + 10 * 500 - 10 * D));
+}
+
 /* Breaks when the grammar of names changes: case, default patches, free shapes. */
 static void test_names(void **state)
 {
@@ -193,12 +217,23 @@ static void test_check(void **state)
         const char *word;
         vt_model_config change; /* nonzero fields replace those of good */
     } rows[] = {
-        {"divide", {.heads = 5}},       {"head", {.width = 64 * 257}},
-        {"width", {.width = -1}},       {"depth", {.depth = 5000}},
-        {"MLP", {.mlp = -4}},           {"height", {.image_height = -28}},
-        {"patch", {.image_height = 6}}, {"tokens", {.image_width = 30000}},
-        {"classes", {.classes = -1}},   {"finite", {.head_bias = (double)NAN}},
-        {"model.head", {.head = 2}},
+        {"divide", {.heads = 5}},
+        {"head", {.width = 64 * 257}},
+        {"width", {.width = -1}},
+        {"depth", {.depth = 5000}},
+        {"MLP", {.mlp = -4}},
+        {"height", {.image_height = -28}},
+        {"patch", {.image_height = 6}},
+        {"tokens", {.image_width = 30000}},
+        {"classes", {.classes = -1}},
+        {"finite", {.head_bias = (double)NAN}},
+        {"model.head", {.head = 3}},
+        {"model.positions", {.positions = 2}},
+        {"4 divides", {.width = 66, .heads = 3, .positions = VT_POSITIONS_SINCOS2D}},
+        {"model.gelu", {.gelu = -1}},
+        {"model.representation", {.representation = -3}},
+        {"model.norm_eps", {.norm_eps = -1e-6}},
+        {"model.norm_eps", {.norm_eps = (double)NAN}},
     };
     for (size_t i = 0; i < VT_COUNT_OF(rows); i++) {
         const vt_model_config *x = &rows[i].change;
@@ -212,6 +247,10 @@ static void test_check(void **state)
         c.classes = x->classes;
         c.head_bias = x->head_bias;
         c.head = x->head != 0 ? x->head : c.head;
+        c.positions = x->positions;
+        c.gelu = x->gelu;
+        c.representation = x->representation;
+        c.norm_eps = x->norm_eps != 0.0 ? x->norm_eps : c.norm_eps;
         vt_err err = {0};
         assert_int_equal(vt_model_check(&c, &err), VT_EINVAL);
         assert_non_null(strstr(err.msg, rows[i].word));
@@ -224,8 +263,10 @@ static void test_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paper_shapes), cmocka_unit_test(test_variants),  cmocka_unit_test(test_products),
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_bad_names), cmocka_unit_test(test_check),
+        cmocka_unit_test(test_paper_shapes), cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_products),     cmocka_unit_test(test_token_and_representation),
+        cmocka_unit_test(test_names),        cmocka_unit_test(test_bad_names),
+        cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
