@@ -66,6 +66,11 @@ VT_INLINE void tile(int rows, int vecs, int a_paired, const tile_args *t)
     const uint32_t *b = (const uint32_t *)(const void *)t->b;
     const int64_t a_row = a_paired ? WORD : t->a_row, a_step = a_paired ? t->a_step : WORD, ldb = t->ldb;
     for (int64_t p = t->k; p > 0; p--) {
+        if (!a_paired && p % CACHE_LINE == 0 && t->a_next) {
+            VT_UNROLL
+            for (int i = 0; i < rows; i++)
+                vb_prefetch_l2(a + i * a_row + t->a_next);
+        }
         tile_step(rows, vecs, WORD, a, a_row, b, acc);
         a += a_step;
         b += ldb;
@@ -104,6 +109,7 @@ void gemm_bf16(const gemm_bf16_args *g)
         .ldc = g->ldc,
         .a_row = g->a_paired ? WORD : g->lda * 2,
         .a_step = g->a_paired ? g->lda * WORD : WORD,
+        .a_next = g->next_rows ? g->m * g->lda * 2 : 0,
         .tail = !g->a_paired && g->k % 2,
         .add = g->start == GEMM_ADD,
     };

@@ -16,6 +16,7 @@ typedef struct {
     const void *a;
     int64_t lda;
     int a_paired;
+    int next_rows; /* 1, not paired: the m rows behind these will be wanted next, and are brought near meanwhile */
     /* Pairs likewise at b[q*ldb + j], columns up to the next multiple of VW may be read; or packed (ldb = 0). */
     const uint32_t *b;
     int64_t ldb;

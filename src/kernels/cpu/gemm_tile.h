@@ -15,6 +15,7 @@ typedef struct {
     int64_t k, ldb, ldc; /* in words */
     int64_t a_row;       /* bytes from one row of a to the next */
     int64_t a_step;      /* and from one step of k to the next */
+    int64_t a_next;      /* bytes from a row of a to one that is wanted soon, or 0 */
     int tail;            /* a last step has half a word of a */
     int add;             /* 1: go on from c */
     int last_lanes;      /* of the last vector of a row, 1 .. VW */

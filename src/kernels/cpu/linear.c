@@ -33,10 +33,11 @@ struct product {
     vt_real type; /* of a */
     const void *a;
     const float *w, *bias;
-    int w_is_nk;       /* b(p,j) = w[j*k + p], else w[p*n + j] */
-    float *z;          /* (rows, n); NULL: unfinished values are not kept */
-    finish_fn *finish; /* NULL: z is the result */
-    const void *args;  /* of the operation */
+    int w_is_nk;         /* b(p,j) = w[j*k + p], else w[p*n + j] */
+    float *z;            /* (rows, n); NULL: unfinished values are not kept */
+    finish_fn *finish;   /* NULL: z is the result */
+    const void *args;    /* of the operation */
+    const void *near[2]; /* bf16: (rows, n) tensors that finish reads or writes, or NULL */
     /* How it is cut. */
     int64_t row_blocks, col_blocks, k_blocks, block_rows, block_cols, strip_rows;
 };
@@ -83,11 +84,21 @@ static void multiply(const product *p, int64_t r, int64_t strip, int64_t k0, int
                                     .k = k1 - k0,
                                     .a = (const uint16_t *)p->a + r * p->k + k0,
                                     .lda = p->k,
+                                    .next_rows = 1,
                                     .b = (const uint32_t *)(const void *)packed,
                                     .c = z,
                                     .ldc = ldz,
                                     .start = start,
                                     .bias = bias});
+}
+
+/* Asks for what finish will need. */
+static void prefetch_strip(const product *p, int64_t r, int64_t strip, int64_t c0, int64_t c1)
+{
+    for (int t = 0; t < 2 && p->near[t]; t++)
+        for (int64_t i = r; i < r + strip; i++)
+            for (int64_t c = c0; c < c1; c += 2 * CACHE_LINE)
+                vb_prefetch_l2((const uint16_t *)p->near[t] + i * p->n + c);
 }
 
 /* Where block kb of the inner dimension begins: at an even term, since a bf16 product takes them in pairs. */
@@ -117,6 +128,8 @@ static void product_job(void *context, int64_t job, int thread)
             /* Sums that are finished at once need one strip of memory, others the whole block. */
             float *z = p->z ? p->z + r * p->n + c0 : sums + (p->k_blocks > 1 ? (r - r0) * p->block_cols : 0);
             const int64_t ldz = p->z ? p->n : p->block_cols;
+            if (kb + 1 == p->k_blocks)
+                prefetch_strip(p, r, strip, c0, c1);
             multiply(p, r, strip, k0, k1, c0, c1 - c0, packed, z, ldz);
             if (p->finish && kb + 1 == p->k_blocks)
                 p->finish(p, z, ldz, r, strip, c0, c1 - c0);
@@ -200,19 +213,21 @@ VT_INLINE vf activation_slope(vt_act act, vf z)
 }
 
 /* n elements from z[0], which are elements `at`, ... of y and pre: y = act(z) + residual. */
-VT_INLINE void finish_fwd_vec(const vt_linear_fwd_args *a, const float *z, int64_t at, const float *residual, int n)
+VT_INLINE void finish_fwd_vec(const vt_linear_fwd_args *a, vt_act act, const float *z, int64_t at,
+                              const float *residual, int n)
 {
     const vf v = load_real(z, VT_F32, 0, n);
     if (a->type == VT_BF16 && a->pre)
         store_real(a->pre, VT_BF16, at, n, v);
-    const vf y = activation(a->act, v);
+    const vf y = activation(act, v);
     if (residual)
         store_real(a->y, VT_F32, at, n, vf_add(y, load_real(residual, VT_F32, 0, n)));
     else
         store_real(a->y, a->type, at, n, y);
 }
 
-static void finish_fwd(const product *p, const float *z, int64_t ldz, int64_t r, int64_t rows, int64_t c, int64_t cols)
+VT_INLINE void finish_fwd(const product *p, vt_act act, const float *z, int64_t ldz, int64_t r, int64_t rows, int64_t c,
+                          int64_t cols)
 {
     const vt_linear_fwd_args *a = p->args;
     for (int64_t i = 0; i < rows; i++, z += ldz) {
@@ -220,11 +235,53 @@ static void finish_fwd(const product *p, const float *z, int64_t ldz, int64_t r,
         const int64_t at = (r + i) * a->out + c;
         int64_t j = 0;
         for (; j + VW <= cols; j += VW)
-            finish_fwd_vec(a, z + j, at + j, residual ? residual + j : NULL, VW);
+            finish_fwd_vec(a, act, z + j, at + j, residual ? residual + j : NULL, VW);
         if (j < cols)
-            finish_fwd_vec(a, z + j, at + j, residual ? residual + j : NULL, (int)(cols - j));
+            finish_fwd_vec(a, act, z + j, at + j, residual ? residual + j : NULL, (int)(cols - j));
     }
 }
+
+/* dx = z act'(pre) */
+VT_INLINE void finish_dx_vec(const vt_linear_dx_args *a, vt_act act, const float *z, int64_t at, int n)
+{
+    vf v = load_real(z, VT_F32, 0, n);
+    if (act != VT_ACT_NONE)
+        v = vf_mul(v, activation_slope(act, load_real(a->pre, a->type, at, n)));
+    store_real(a->dx, a->type, at, n, v);
+}
+
+VT_INLINE void finish_dx(const product *p, vt_act act, const float *z, int64_t ldz, int64_t r, int64_t rows, int64_t c,
+                         int64_t cols)
+{
+    const vt_linear_dx_args *a = p->args;
+    for (int64_t i = 0; i < rows; i++, z += ldz) {
+        const int64_t at = (r + i) * a->in + c;
+        int64_t j = 0;
+        for (; j + VW <= cols; j += VW)
+            finish_dx_vec(a, act, z + j, at + j, VW);
+        if (j < cols)
+            finish_dx_vec(a, act, z + j, at + j, (int)(cols - j));
+    }
+}
+
+/* One function for each activation, so that its loop holds nothing else. */
+#define FINISH(name, act)                                                                                              \
+    static void name##_##act(const product *p, const float *z, int64_t ldz, int64_t r, int64_t rows, int64_t c,        \
+                             int64_t cols)                                                                             \
+    {                                                                                                                  \
+        name(p, act, z, ldz, r, rows, c, cols);                                                                        \
+    }
+#define FINISH_ALL(name)                                                                                               \
+    FINISH(name, VT_ACT_NONE)                                                                                          \
+    FINISH(name, VT_ACT_GELU_TANH) FINISH(name, VT_ACT_GELU_ERF)                                                       \
+        FINISH(name, VT_ACT_TANH) static finish_fn *const all_of_##name[] = {                                          \
+            [VT_ACT_NONE] = name##_VT_ACT_NONE,                                                                        \
+            [VT_ACT_GELU_TANH] = name##_VT_ACT_GELU_TANH,                                                              \
+            [VT_ACT_GELU_ERF] = name##_VT_ACT_GELU_ERF,                                                                \
+            [VT_ACT_TANH] = name##_VT_ACT_TANH,                                                                        \
+    };
+FINISH_ALL(finish_fwd)
+FINISH_ALL(finish_dx)
 
 void VT_KERNEL(linear_fwd)(const vt_exec *ex, const vt_linear_fwd_args *a)
 {
@@ -241,34 +298,15 @@ void VT_KERNEL(linear_fwd)(const vt_exec *ex, const vt_linear_fwd_args *a)
                            .bias = a->bias,
                            .w_is_nk = 1,
                            .z = z,
-                           .finish = plain ? NULL : finish_fwd,
-                           .args = a});
-}
-
-/* dx = z act'(pre) */
-VT_INLINE void finish_dx_vec(const vt_linear_dx_args *a, const float *z, int64_t at, int n)
-{
-    vf v = load_real(z, VT_F32, 0, n);
-    if (a->pre)
-        v = vf_mul(v, activation_slope(a->act, load_real(a->pre, a->type, at, n)));
-    store_real(a->dx, a->type, at, n, v);
-}
-
-static void finish_dx(const product *p, const float *z, int64_t ldz, int64_t r, int64_t rows, int64_t c, int64_t cols)
-{
-    const vt_linear_dx_args *a = p->args;
-    for (int64_t i = 0; i < rows; i++, z += ldz) {
-        const int64_t at = (r + i) * a->in + c;
-        int64_t j = 0;
-        for (; j + VW <= cols; j += VW)
-            finish_dx_vec(a, z + j, at + j, VW);
-        if (j < cols)
-            finish_dx_vec(a, z + j, at + j, (int)(cols - j));
-    }
+                           .finish = plain ? NULL : all_of_finish_fwd[a->act],
+                           .args = a,
+                           .near = {a->type == VT_BF16 ? a->y : NULL, a->pre}});
 }
 
 void VT_KERNEL(linear_dx)(const vt_exec *ex, const vt_linear_dx_args *a)
 {
+    const vt_act act = a->pre ? a->act : VT_ACT_NONE;
+    const int plain = a->type == VT_F32 && act == VT_ACT_NONE;
     product_run(&(product){.ex = ex,
                            .rows = a->rows,
                            .n = a->in,
@@ -277,8 +315,9 @@ void VT_KERNEL(linear_dx)(const vt_exec *ex, const vt_linear_dx_args *a)
                            .a = a->dy,
                            .w = a->w,
                            .z = a->type == VT_F32 ? a->dx : NULL,
-                           .finish = a->pre || a->type == VT_BF16 ? finish_dx : NULL,
-                           .args = a});
+                           .finish = plain ? NULL : all_of_finish_dx[act],
+                           .args = a,
+                           .near = {a->type == VT_BF16 ? a->dx : NULL, a->pre}});
 }
 
 int64_t VT_FOR_ISA(vt_cpu_linear_scratch)(const vt_limits *limits)

@@ -33,6 +33,12 @@ VT_INLINE void vf_prefetch(const float *p)
     __builtin_prefetch(p);
 }
 
+/* The same, not nearer than the second-level cache. */
+VT_INLINE void vb_prefetch_l2(const void *p)
+{
+    __builtin_prefetch(p, 0, 2);
+}
+
 #if VT_VEC_BITS == 512
 
 #include <immintrin.h>
