@@ -376,7 +376,9 @@ typedef struct {
 
 /* The largest shapes that operations will be called with, from which scratch memory follows. */
 typedef struct {
-    int64_t tokens, head_width, width, slices; /* width: the largest last dimension of any tensor */
+    int64_t tokens, head_width, slices;
+    int64_t width;      /* the largest last dimension of any tensor */
+    int64_t norm_width; /* that of a layernorm */
 } vt_limits;
 
 #endif

@@ -54,5 +54,9 @@ vt_limits vt_model_limits(const vt_model *m, int slices)
     for (int i = 0; i < m->n_params; i++)
         for (int d = 0; d < m->params[i].n_dims; d++)
             width = max_i64(width, m->params[i].dims[d]);
-    return (vt_limits){.tokens = m->tokens, .head_width = m->head_width, .width = width, .slices = slices};
+    return (vt_limits){.tokens = m->tokens,
+                       .head_width = m->head_width,
+                       .slices = slices,
+                       .width = width,
+                       .norm_width = m->config.width};
 }

@@ -219,7 +219,7 @@ static void draw_dims(check_case *c, const check_op *op, double max_work)
 void check_case_make(check_case *c, const check_op *op, uint32_t seed, uint32_t index, double max_work, bool bench)
 {
     *c = (check_case){
-        .bench = bench, .limits = {1, 1, 1, 1}, .rng = vt_rng_at(seed, VT_STREAM_TEST, index, vt_fnv1a(op->name))};
+        .bench = bench, .limits = {1, 1, 1, 1, 1}, .rng = vt_rng_at(seed, VT_STREAM_TEST, index, vt_fnv1a(op->name))};
     if (bench)
         memcpy(c->dims, op->bench[index], sizeof c->dims);
     else

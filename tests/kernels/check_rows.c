@@ -133,7 +133,7 @@ static void make_layernorm_bwd(check_case *c)
     a->grad_type = check_choose_type(c, "grad_bf16");
     a->slices = slices_of[check_choose(c, "slices_of", 5)];
     a->accumulate = a->grad_type == VT_F32 && check_choose(c, "accumulate", 2);
-    c->limits = (vt_limits){.tokens = tokens, .head_width = 1, .width = cols, .slices = a->slices};
+    c->limits.slices = a->slices, c->limits.norm_width = cols;
     a->x = check_in(c, "x", rows * cols, 0.5, 1);
     a->gamma = check_in(c, "gamma", cols, 1, 0.5);
     a->mean = check_in(c, "mean", rows, 0.5, 0.1);

@@ -303,15 +303,37 @@ static double mean_loss(const void *args)
     return weighted(y, dy, B * D);
 }
 
-/* Breaks when the mean's gradient is not divided by the number of tokens. */
+/* Breaks when the mean's gradient is not divided by the number of tokens taken, or reaches the others. */
 static void test_mean_tokens(void **state)
 {
     (void)state;
     fill(x, B * N * D, 0, 1), fill(dy, B * D, 0, 1);
-    const vt_mean_tokens_fwd_args fwd = {.samples = B, .tokens = N, .taken = N, .cols = D, .x = x, .y = y};
-    vt_ref_mean_tokens_bwd(
-        NULL, &(vt_mean_tokens_bwd_args){.samples = B, .tokens = N, .taken = N, .cols = D, .dy = dy, .dx = dx});
-    compare("x", x, dx, B * N * D, mean_loss, &fwd);
+    for (int64_t taken = 1; taken <= N; taken += 2) {
+        const vt_mean_tokens_fwd_args fwd = {.samples = B, .tokens = N, .taken = taken, .cols = D, .x = x, .y = y};
+        vt_ref_mean_tokens_bwd(
+            NULL, &(vt_mean_tokens_bwd_args){.samples = B, .tokens = N, .taken = taken, .cols = D, .dy = dy, .dx = dx});
+        compare("x", x, dx, B * N * D, mean_loss, &fwd);
+    }
+}
+
+static double join_loss(const void *args)
+{
+    vt_ref_join_token_fwd(NULL, args);
+    return weighted(y, dy, B * (N + 1) * D);
+}
+
+/* Breaks when the token in front, or the order of the others, differs between the two directions. */
+static void test_join_token(void **state)
+{
+    (void)state;
+    double dtokens[B * D], dtoken[D];
+    fill(x, B * N * D, 0, 1), fill(w, D, 0, 1), fill(dy, B * (N + 1) * D, 0, 1);
+    const vt_join_token_fwd_args fwd = {.samples = B, .tokens = N, .cols = D, .token = w, .x = x, .y = y};
+    vt_ref_join_token_bwd(
+        NULL, &(vt_join_token_bwd_args){.samples = B, .tokens = N, .cols = D, .dy = dy, .dtoken = dtokens, .dx = dx});
+    vt_ref_sum_samples(NULL, &(vt_sum_samples_args){.samples = B, .cols = D, .x = dtokens, .slices = 1, .y = dtoken});
+    compare("x", x, dx, B * N * D, join_loss, &fwd);
+    compare("token", w, dtoken, D, join_loss, &fwd);
 }
 
 static double summed_loss(const void *args)
@@ -356,9 +378,9 @@ int main(void)
 {
     rng = vt_rng_at(1, VT_STREAM_TEST, 0, vt_fnv1a("gradients"));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),         cmocka_unit_test(test_epilogue),     cmocka_unit_test(test_layernorm),
-        cmocka_unit_test(test_self_attention), cmocka_unit_test(test_shared_query), cmocka_unit_test(test_mean_tokens),
-        cmocka_unit_test(test_cross_entropy),
+        cmocka_unit_test(test_linear),         cmocka_unit_test(test_epilogue),      cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_self_attention), cmocka_unit_test(test_shared_query),  cmocka_unit_test(test_mean_tokens),
+        cmocka_unit_test(test_join_token),     cmocka_unit_test(test_cross_entropy),
     };
     return cmocka_run_group_tests_name("kernels/gradients", tests, NULL, NULL);
 }

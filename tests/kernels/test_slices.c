@@ -36,7 +36,8 @@ static float *whole[N_TENSORS], *part[N_TENSORS];
 
 static void *setup_exec(const vt_isa *of, const shape *s)
 {
-    const vt_limits limits = {.tokens = s->N, .head_width = s->K, .width = 3 * (s->in + s->out), .slices = 8};
+    const vt_limits limits = {
+        .tokens = s->N, .head_width = s->K, .slices = 8, .width = 3 * (s->in + s->out), .norm_width = s->in};
     isa = of;
     isa->fill(&ops);
     ex = (vt_exec){.pool = pool, .scratch_bytes = (isa->scratch_bytes(&limits) + 63) / 64 * 64};
@@ -173,10 +174,12 @@ static void attention_by_sample(const shape *s)
     ops.attention_bwd(&ex, &d);
     f.samples = d.samples = 1;
     for (int64_t b = 0; b < s->B; b++) {
-        f.q = d.q = qkv + b * N * stride, f.k = d.k = f.q + D, f.v = d.v = f.q + 2 * D;
+        const float *q = qkv + b * N * stride;
+        f.q = d.q = q, f.k = d.k = q + D, f.v = d.v = q + 2 * D;
         f.y = part[Y] + b * N * D, f.lse = part[R1] + b * s->heads * N;
         d.y = f.y, d.lse = f.lse, d.dy = whole[DY] + b * N * D;
-        d.dq = part[DX] + b * N * stride, d.dk = d.dq + D, d.dv = d.dq + 2 * D;
+        float *dq = part[DX] + b * N * stride;
+        d.dq = dq, d.dk = dq + D, d.dv = dq + 2 * D;
         ops.attention_fwd(&ex, &f);
         ops.attention_bwd(&ex, &d);
     }
@@ -219,7 +222,8 @@ static void rows_by_sample(const shape *s)
                                .dgamma = part[V],
                                .dbeta = part[U]};
     ops.layernorm_bwd(&ex, &d);
-    vt_mean_tokens_fwd_args m = {.samples = s->B, .tokens = s->N, .cols = C, .x = whole[A], .y = whole[Z]};
+    vt_mean_tokens_fwd_args m = {
+        .samples = s->B, .tokens = s->N, .taken = (s->N + 1) / 2, .cols = C, .x = whole[A], .y = whole[Z]};
     ops.mean_tokens_fwd(&ex, &m);
     f.rows = s->N, d.samples = m.samples = 1;
     for (int64_t b = 0; b < s->B; b++) {
@@ -238,11 +242,65 @@ static void rows_by_sample(const shape *s)
     same("mean_tokens_fwd y", whole[Z], part[Z], s->B * C);
 }
 
-/* Breaks when statistics of a row depend on where the row stands. */
+/* The same with bf16 where the operations take it, and random numbers, which go by the sample's position. */
+static void bf16_rows_by_sample(const shape *s)
+{
+    const int64_t N = s->N, C = s->in, count = s->B * N * C;
+    uint16_t *dy = vt_xcalloc((size_t)count, sizeof *dy), *results = vt_xcalloc((size_t)(6 * count), sizeof *results);
+    uint16_t *all[3], *each[3]; /* y of the norm, its dx, y of drop */
+    for (int i = 0; i < 3; i++)
+        all[i] = results + 2 * i * count, each[i] = all[i] + count;
+    ops.to_bf16(&ex, &(vt_to_bf16_args){.count = count, .x = whole[DY], .y = dy});
+    for (int64_t b = -1; b < s->B; b++) { /* -1: all samples in one call */
+        const int64_t first = b < 0 ? 0 : b, samples = b < 0 ? s->B : 1, at = first * N * C;
+        uint16_t *const *to = b < 0 ? all : each;
+        ops.layernorm_fwd(&ex, &(vt_layernorm_fwd_args){.rows = samples * N,
+                                                        .cols = C,
+                                                        .x = whole[A] + at,
+                                                        .gamma = whole[W],
+                                                        .beta = whole[V],
+                                                        .eps = 1e-6f,
+                                                        .mean = part[R1] + first * N,
+                                                        .rstd = part[R2] + first * N,
+                                                        .type = VT_BF16,
+                                                        .y = to[0] + at});
+        ops.layernorm_bwd(&ex, &(vt_layernorm_bwd_args){.samples = samples,
+                                                        .tokens = N,
+                                                        .cols = C,
+                                                        .type = VT_BF16,
+                                                        .x = whole[A] + at,
+                                                        .gamma = whole[W],
+                                                        .mean = part[R1] + first * N,
+                                                        .rstd = part[R2] + first * N,
+                                                        .dy = dy + at,
+                                                        .slices = 8,
+                                                        .dx = part[DX],
+                                                        .dx_bf16 = to[1] + at,
+                                                        .dgamma = part[V],
+                                                        .dbeta = part[U]});
+        ops.drop(&ex, &(vt_drop_args){.samples = samples,
+                                      .count = N * C,
+                                      .type = VT_BF16,
+                                      .x = dy + at,
+                                      .rate = 0.3f,
+                                      .path_rate = 0.2f,
+                                      .seed = 3,
+                                      .use = 4,
+                                      .position = 1000 + first,
+                                      .y = to[2] + at});
+    }
+    for (int i = 0; i < 3; i++)
+        assert_memory_equal(all[i], each[i], (size_t)count * sizeof *results);
+    free(results);
+    free(dy);
+}
+
+/* Breaks when statistics or random numbers of a row depend on where the row stands in the call. */
 static void test_rows(void **state)
 {
     (void)state;
     for_all(rows_by_sample, 1);
+    for_all(bf16_rows_by_sample, 1);
 }
 
 static void loss_by_sample(const shape *s)

@@ -6,14 +6,14 @@
  *   avx2      AVX2 and FMA                        8 lanes
  *   portable  nothing; no fused multiply-add, so that its results are the same bits on every architecture   4 lanes
  *
- * Scratch memory for one thread, in bytes, is the largest of (T tokens, K head width rounded up to lanes, D width,
- * S slices of the limits):
+ * Scratch memory for one thread, in bytes, is the largest of (T tokens, K head width rounded up to lanes, D width of a
+ * layernorm, S slices of the limits):
  *
  *   linear_fwd, linear_dx   786496                                      packed weights, unfinished sums
  *   linear_dw               267520 + 196608 (log2(S) + 1)               packed rows, a tile for each tree level
  *   attention               1024 K + 8 max(T lanes, min(64 T, 65536))   packed rows, two blocks of scores
  *   layernorm_bwd           32 S D                                      sums of four parts of each slice
- *   sum_squares             8192                                        sums of chunks */
+ *   sum_squares, inspect    32768                                       results of chunks */
 #ifndef VT_KERNELS_CPU_CPU_H
 #define VT_KERNELS_CPU_CPU_H
 

@@ -1,13 +1,14 @@
 /* What is done to each element alone (kernels/ops.h): dropout, and rounding to bf16.
  *
- * Random numbers are those of base/philox.c, BLOCKS counters side by side so that the compiler uses vectors of any
- * width. Whether u >= rate is asked of integers: u is a multiple of 2^-24. A job is one or more pieces of a sample. */
+ * Random numbers are those of base/philox.c, BLOCKS counters side by side: plain loops of more rounds than a
+ * compiler unrolls, so that it turns them into vectors. Whether u >= rate is asked of integers: u is a multiple of
+ * 2^-24. A job is one or more pieces of a sample. */
 #include <assert.h>
 
 #include "base/philox.h"
 #include "kernels/cpu/kernel.h"
 
-#define BLOCKS    16
+#define BLOCKS    32
 #define NUMBERS   (4 * BLOCKS)
 #define PIECE     8192  /* elements, a multiple of NUMBERS */
 #define JOB_COUNT 32768 /* elements that are worth a job of their own */

@@ -260,5 +260,5 @@ void VT_KERNEL(layernorm_bwd)(const vt_exec *ex, const vt_layernorm_bwd_args *a)
 
 int64_t VT_FOR_ISA(vt_cpu_norm_scratch)(const vt_limits *limits)
 {
-    return limits->slices * SLICE_PARTS * 2 * limits->width;
+    return limits->slices * SLICE_PARTS * 2 * limits->norm_width;
 }
