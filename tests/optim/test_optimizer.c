@@ -232,7 +232,8 @@ static void test_ten_steps(void **state)
 static void test_worked_example(void **state)
 {
     (void)state;
-    static const vt_tensor b2 = {.name = "b", .n_dims = 1, .dims = {2}, .count = 2, .part = VT_PART_BODY};
+    static const vt_tensor b2 = {
+        .name = "b", .n_dims = 1, .dims = {2}, .count = 2, .part = VT_PART_BODY, .lr_factor = 1, .decay = -1};
     static const float grads[2][2] = {{0.5F, -2.0F}, {1.0F, 1.0F}};
     /* V of step 1 is 0.68076187, 2.27695251; the stored momentum bf16(0.1) decays by 0.9 itself (not by bf16(0.9)) */
     static const double kept = 0.9 * 0.10009765625;
@@ -531,7 +532,7 @@ static void test_state_memory(void **state)
         for (int kind = 0; kind < (int)VT_COUNT_OF(rows); kind++) {
             vt_optimizer_config c = paper;
             vt_optimizer o;
-            c.kind = kind, c.average = VT_AVERAGE_EMA;
+            c.kind = kind, c.eps = 1e-8, c.average = VT_AVERAGE_EMA, c.average_decay = 0.9999;
             vt_arena placed = vt_arena_counting();
             assert_string_equal(vt_optimizer_kinds[kind].name, rows[kind].name);
             assert_int_equal(vt_optimizer_init(&o, &c, m.params, m.n_params, NULL), VT_OK);
