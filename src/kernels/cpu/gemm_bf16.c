@@ -180,8 +180,10 @@ VT_INLINE vb line_of(const void *b, vt_real type, int64_t i)
 }
 
 /* The same of `depth` numbers, the others zero. */
-static vb short_line_of(const void *b, vt_real type, int64_t i, int depth)
+VT_INLINE vb short_line_of(const void *b, vt_real type, int64_t i, int depth)
 {
+    if (type == VT_BF16)
+        return vb_load_n((const uint16_t *)b + i, depth);
     uint16_t line[2 * VW] = {0};
     for (int half = 0; half * VW < depth; half++) {
         const int lanes = depth - half * VW < VW ? depth - half * VW : VW;

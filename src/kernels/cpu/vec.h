@@ -202,6 +202,12 @@ VT_INLINE vb vb_load(const void *p)
     return _mm512_loadu_si512(p);
 }
 
+/* The first n numbers in line (1 <= n <= 2 VW), zero behind them; nothing else is read. */
+VT_INLINE vb vb_load_n(const uint16_t *p, int n)
+{
+    return _mm512_maskz_loadu_epi16((__mmask32)(0xffffffffU >> (32 - n)), p);
+}
+
 VT_INLINE void vb_store(uint32_t *p, vb v)
 {
     _mm512_storeu_si512(p, v);
@@ -785,6 +791,13 @@ VT_INLINE vf vf_load_bf16_n(const uint16_t *p, int n)
     uint16_t few[VW] = {0};
     memcpy(few, p, (size_t)n * sizeof *p);
     return vf_load_bf16(few);
+}
+
+VT_INLINE vb vb_load_n(const uint16_t *p, int n)
+{
+    uint16_t few[2 * VW] = {0};
+    memcpy(few, p, (size_t)n * sizeof *p);
+    return vb_load(few);
 }
 
 VT_INLINE void vf_store_bf16_n(uint16_t *p, int n, vf v)
