@@ -129,6 +129,20 @@ json_t *vt_json_number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+json_t *vt_json_text(const char *s)
+{
+    json_t *text = json_string(s);
+    if (text)
+        return text;
+    char *ascii = vt_xstrdup(s);
+    for (char *p = ascii; *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    text = json_string(ascii);
+    free(ascii);
+    return text;
+}
+
 static const char *type_name(const json_t *value)
 {
     switch (json_typeof(value)) {

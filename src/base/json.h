@@ -24,6 +24,9 @@ void vt_json_line(const json_t *root, vt_text *out);
 /* A finite number, or null. */
 json_t *vt_json_number(double x);
 
+/* A text of bytes that may not be UTF-8 (file names are bytes): then what is not ASCII becomes '?'. */
+json_t *vt_json_text(const char *s);
+
 /* Members that must be there with their type; messages name place and key. Strings are borrowed from object. */
 vt_status vt_json_get_string(const json_t *object, const char *key, const char *place, const char **value,
                              vt_err *err) VT_MUST_USE;

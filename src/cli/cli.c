@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "cli/signals.h"
 #include "train/recipe.h"
@@ -118,16 +119,7 @@ void vt_cli_print_json(json_t *root)
 
 json_t *vt_cli_json_text(const char *s)
 {
-    json_t *text = json_string(s);
-    if (text)
-        return text;
-    char *ascii = vt_xstrdup(s);
-    for (char *p = ascii; *p; p++)
-        if ((unsigned char)*p >= 0x80)
-            *p = '?';
-    text = json_string(ascii);
-    free(ascii);
-    return text;
+    return vt_json_text(s);
 }
 
 char *vt_cli_number(char *buf, int64_t n)

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/version.h"
 #include "cli/cli.h"
+#include "cli/replay.h"
 #include "cli/report.h"
 #include "cli/shipped.h"
 #include "cli/signals.h"
@@ -20,15 +21,22 @@ static const char text[] =
     "goes on where the run stopped, to the same bytes. Ctrl-C and SIGTERM finish the step and save: exit status 130 "
     "and\n"
     "75; a second Ctrl-C ends at once.\n\n"
+    "replay=STEP trains nothing: it does the update that took the run to STEP (1, 2, ...; as metrics.jsonl counts) "
+    "once\n"
+    "more, from the checkpoint before it, to the same bytes, and prints what every tensor held and which was bad "
+    "first.\n"
+    "The run is only read, and may be in training meanwhile.\n\n"
     "Examples:\n"
     "  vitro train recipes/shapes-demo.yaml\n"
     "  vitro train shapes-demo schedule.length=30 train.batch=64 --run runs/short\n"
     "  vitro train runs/short\n"
+    "  vitro train runs/short replay=20\n"
     "  vitro train shapes-demo schedule.length=40 train.batch=64 --run runs/short --fresh --json";
 
 typedef struct {
     const char *run;
-    bool fresh, json;
+    bool fresh, json, all;
+    int64_t replay; /* 0: none */
 } train_options;
 
 /* --- what is trained, and where ----------------------------------------------------------------------------------- */
@@ -62,7 +70,9 @@ static void show_progress(void *context, const vt_progress *p)
     const double share = 100.0 * (double)p->step / (double)(p->steps > 0 ? p->steps : 1);
     if (strcmp(p->phase, "train") != 0) {
         vt_term_progress(term, "step %lld/%lld  %s ...", (long long)p->step, (long long)p->steps,
-                         strcmp(p->phase, "eval") == 0 ? "evaluating" : "saving");
+                         strcmp(p->phase, "eval") == 0     ? "evaluating"
+                         : strcmp(p->phase, "replay") == 0 ? "replaying"
+                                                           : "saving");
         return;
     }
     vt_term_progress(
@@ -163,6 +173,22 @@ static vt_status train(vt_cli *cli, const train_options *o, vt_recipe *recipe, c
     return status;
 }
 
+/* The run's log.txt is not written: nothing of the run is. */
+static vt_status replay(vt_cli *cli, const train_options *o, vt_recipe *recipe, const char *run, vt_err *err)
+{
+    const vt_train_observer observer = {.progress = show_progress, .context = cli->term, .stop = vt_signals_stop};
+    vt_evidence ev;
+    vt_signals_catch();
+    VT_TRY(vt_replay(recipe, run, o->replay, &observer, &ev, err));
+    vt_term_clear(cli->term);
+    if (o->json)
+        vt_replay_print_json(run, &ev);
+    else
+        vt_replay_print(run, &ev, o->all);
+    vt_evidence_release(&ev);
+    return VT_OK;
+}
+
 static vt_status run_command(vt_cli *cli, const train_options *o, const vt_args *args, vt_err *err)
 {
     char *path = NULL, *run = NULL;
@@ -172,12 +198,35 @@ static vt_status run_command(vt_cli *cli, const train_options *o, const vt_args 
         status = vt_recipe_load(&recipe, path, args->list + 1, args->n - 1, err);
     if (status == VT_OK) {
         run = choose_run(o, path);
-        status = train(cli, o, &recipe, run, err);
+        status = o->replay ? replay(cli, o, &recipe, run, err) : train(cli, o, &recipe, run, err);
         vt_recipe_release(&recipe);
     }
     free(path);
     free(run);
     return status;
+}
+
+/* Takes replay=STEP out of the key=value words. */
+static vt_status take_replay(vt_args *args, train_options *o, vt_err *err)
+{
+    static const char word[] = "replay=";
+    int kept = 1;
+    for (int i = 1; i < args->n; i++) {
+        if (!vt_has_prefix(args->list[i], word)) {
+            args->list[kept++] = args->list[i];
+            continue;
+        }
+        if (vt_parse_i64(args->list[i] + strlen(word), &o->replay, NULL) != VT_OK || o->replay < 1)
+            return vt_fail(err, VT_EINVAL, "'%s': expected the number of an update, 1, 2, ..., as in replay=20",
+                           args->list[i]);
+    }
+    args->n = kept;
+    if (o->replay && o->fresh)
+        return vt_fail(err, VT_EINVAL, "--fresh removes the run that %s%lld would look at; leave one of them out", word,
+                       (long long)o->replay);
+    if (o->all && !o->replay)
+        return vt_fail(err, VT_EINVAL, "--all goes with replay=STEP");
+    return VT_OK;
 }
 
 int vt_cmd_train(vt_cli *cli, int argc, char **argv)
@@ -188,6 +237,7 @@ int vt_cmd_train(vt_cli *cli, int argc, char **argv)
         {"fresh", NULL, &o.fresh,
          "start anew: the run in that folder is removed once the new one is known to be possible"},
         {"json", NULL, &o.json, "print the result as JSON"},
+        {"all", NULL, &o.all, "with replay=STEP: print every tensor instead of the worst one of each block"},
     };
     const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 1, VT_MANY};
     vt_args args;
@@ -198,7 +248,7 @@ int vt_cmd_train(vt_cli *cli, int argc, char **argv)
     if (o.run && o.run[0] == '\0') {
         (void)vt_fail(&err, VT_EINVAL, "--run is empty; name the run's folder, or leave --run out");
         status = vt_cli_wrong_use(cli, &err);
-    } else if (vt_cli_check_overrides(&args, &err) != VT_OK)
+    } else if (take_replay(&args, &o, &err) != VT_OK || vt_cli_check_overrides(&args, &err) != VT_OK)
         status = vt_cli_wrong_use(cli, &err);
     else
         status = vt_cli_end(cli, run_command(cli, &o, &args, &err), &err);

@@ -57,6 +57,13 @@ extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_syn
 /* Room for size encoded bytes; at most VT_MAX_FILE_BYTES. */
 vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;
 
+/* Tells whoever watches that the bytes are read, and decoding begins. */
+static inline void vt_read_buffer_decoding(vt_read_buffer *b)
+{
+    if (b->work)
+        atomic_store_explicit(b->work, VT_WORK_DECODE, memory_order_relaxed);
+}
+
 /* Names of classes for a kind whose files hold numbers only: those of classes=FILE, which must name all up to
  * max_label unless labels=FILE makes those numbers void; without it c->classes = max_label + 1. */
 vt_status vt_collection_name_classes(vt_collection *c, const vt_spec *spec, int64_t max_label, vt_err *err) VT_MUST_USE;

@@ -292,6 +292,7 @@ static vt_status folder_read(const vt_collection *c, int64_t i, vt_read_buffer *
     const folder *f = c->state;
     char *path = vt_path_join(f->root, name_of(f, i));
     vt_status status = read_whole(path, b, err);
+    vt_read_buffer_decoding(b);
     if (status == VT_OK)
         status = vt_image_decode(&b->image, b->bytes, b->size, path, err);
     free(path);

@@ -41,6 +41,7 @@ struct vt_loader {
     vt_err failure;
     int64_t wait_ns;
     atomic_bool stop;
+    atomic_int seats; /* of the board that are taken */
     pthread_t *threads;
     int n_threads;
 };
@@ -86,14 +87,17 @@ static vt_batch slot_at(const vt_loader *l, int64_t slot)
     return b;
 }
 
+int64_t vt_loader_sample(const vt_source *source, uint32_t seed, int64_t position)
+{
+    uint64_t n = (uint64_t)vt_source_count(source), p = (uint64_t)position;
+    return (int64_t)vt_permute(seed, p / n, n, p % n);
+}
+
 static int64_t sample_at(const vt_loader *l, int64_t position)
 {
     if (l->o.picks)
         return l->o.picks[position];
-    if (!l->o.shuffle)
-        return position;
-    uint64_t n = (uint64_t)vt_source_count(l->o.source), p = (uint64_t)position;
-    return (int64_t)vt_permute(l->o.seed, p / n, n, p % n);
+    return l->o.shuffle ? vt_loader_sample(l->o.source, l->o.seed, position) : position;
 }
 
 /* The position whose sample is blended into that of `position`. */
@@ -102,14 +106,36 @@ static int64_t partner_of(const vt_loader *l, int64_t position)
     return position % l->o.mix == 0 ? position + l->o.mix - 1 : position - 1;
 }
 
+/* What one worker keeps. */
+typedef struct {
+    vt_read_buffer buffer;
+    vt_image spare;
+    int seat; /* its place on the board, or -1 */
+} tools;
+
+/* A note on the board; a sample below 0 leaves the one that is there. */
+static void note(const vt_loader *l, const tools *w, vt_work work, int64_t sample)
+{
+    vt_loader_board *board = l->o.board;
+    if (w->seat < 0)
+        return;
+    if (sample >= 0)
+        atomic_store_explicit(&board->workers[w->seat].sample, sample, memory_order_relaxed);
+    atomic_store_explicit(&board->workers[w->seat].work, (int)work, memory_order_relaxed);
+}
+
 /* Row i of the slot becomes the sample at `position`; i is -1 for a partner in front. */
-static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batch *slot, int64_t i, vt_read_buffer *b,
-                             vt_image *spare, vt_err *err)
+static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batch *slot, int64_t i, tools *w,
+                             vt_err *err)
 {
     const vt_loader_options *o = &l->o;
+    vt_read_buffer *b = &w->buffer;
+    vt_image *spare = &w->spare;
     int64_t sample = sample_at(l, position);
     char name[256];
+    note(l, w, VT_WORK_READ, sample);
     VT_TRY(vt_source_read(o->source, sample, b, err));
+    note(l, w, VT_WORK_PREPROCESS, -1);
     if (vt_preprocess_run(o->preprocess, o->seed, (uint64_t)position, &b->image, spare, err) != VT_OK)
         return vt_prefix(err, "%s", vt_source_sample_name(o->source, sample, name, sizeof name));
     if (b->image.height != o->height || b->image.width != o->width)
@@ -121,6 +147,8 @@ static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batc
                        (long long)o->width);
     memcpy(slot->images + i * (int64_t)l->image_bytes, b->image.pixels, l->image_bytes);
     vt_source_labels(o->source, sample, slot->labels + i * o->labels, o->labels);
+    if (o->board)
+        atomic_fetch_add_explicit(&o->board->done, 1, memory_order_relaxed);
     return VT_OK;
 }
 
@@ -144,31 +172,41 @@ static bool claim(vt_loader *l, int64_t *position, int64_t *count)
 }
 
 /* Without the mutex: loads a chunk up to its first error, whose position is returned (else INT64_MAX). */
-static int64_t load_chunk(vt_loader *l, int64_t position, int64_t count, vt_read_buffer *b, vt_image *spare,
-                          vt_err *err)
+static int64_t load_chunk(vt_loader *l, int64_t position, int64_t count, tools *w, vt_err *err)
 {
     vt_batch slot = slot_at(l, (position - l->o.start) / l->o.batch);
     for (int64_t p = position; p < position + count && !atomic_load(&l->stop); p++) {
-        if (l->o.mix > 0 && p == slot.position && load_sample(l, partner_of(l, p), &slot, -1, b, spare, err) != VT_OK)
+        if (l->o.mix > 0 && p == slot.position && load_sample(l, partner_of(l, p), &slot, -1, w, err) != VT_OK)
             return p;
-        if (load_sample(l, p, &slot, p - slot.position, b, spare, err) != VT_OK)
+        if (load_sample(l, p, &slot, p - slot.position, w, err) != VT_OK)
             return p;
     }
     return INT64_MAX;
 }
 
+static void take_seat(vt_loader *l, tools *w)
+{
+    int seat = atomic_fetch_add(&l->seats, 1);
+    if (seat >= VT_BOARD_WORKERS)
+        return;
+    w->seat = seat;
+    w->buffer.work = &l->o.board->workers[seat].work;
+}
+
 static void *worker(void *context)
 {
     vt_loader *l = context;
-    vt_read_buffer buffer = {0};
-    vt_image spare = {0};
+    tools w = {.seat = -1};
     int64_t position, count;
     vt_flush_denormals();
+    if (l->o.board)
+        take_seat(l, &w);
     pthread_mutex_lock(&l->mutex);
     while (claim(l, &position, &count)) {
         vt_err err = {0};
         pthread_mutex_unlock(&l->mutex);
-        int64_t failed_at = load_chunk(l, position, count, &buffer, &spare, &err);
+        int64_t failed_at = load_chunk(l, position, count, &w, &err);
+        note(l, &w, VT_WORK_NONE, -1);
         pthread_mutex_lock(&l->mutex);
         if (failed_at < l->failed_at) {
             l->failed_at = failed_at;
@@ -181,8 +219,8 @@ static void *worker(void *context)
             pthread_cond_signal(&l->ready);
     }
     pthread_mutex_unlock(&l->mutex);
-    vt_read_buffer_release(&buffer);
-    vt_image_release(&spare);
+    vt_read_buffer_release(&w.buffer);
+    vt_image_release(&w.spare);
     return NULL;
 }
 
@@ -224,6 +262,9 @@ vt_status vt_loader_new(vt_loader **loader, const vt_loader_options *o, void *ri
     l->claimed = o->start;
     l->failed_at = INT64_MAX;
     atomic_init(&l->stop, false);
+    atomic_init(&l->seats, 0);
+    if (o->board)
+        atomic_store(&o->board->source, o->source);
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ready, NULL);

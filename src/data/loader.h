@@ -10,12 +10,26 @@
 #ifndef VT_DATA_LOADER_H
 #define VT_DATA_LOADER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
 #include "data/preprocess.h"
 #include "data/source.h"
+
+/* What the workers of a loader are at, for whoever asks why nothing moves: notes that they write without a lock, and
+ * any thread may read at any time. Belongs to the caller, who may give it to one loader after the other; {0} to begin
+ * with. */
+#define VT_BOARD_WORKERS 256 /* further workers write no note */
+typedef struct {
+    const vt_source *_Atomic source; /* of the present or last loader; must outlive the board */
+    atomic_llong done;               /* samples loaded so far */
+    struct {
+        atomic_int work;     /* vt_work */
+        atomic_llong sample; /* of source */
+    } workers[VT_BOARD_WORKERS];
+} vt_loader_board;
 
 typedef struct {
     const vt_source *source; /* both must outlive the loader */
@@ -30,8 +44,9 @@ typedef struct {
     bool shuffle;          /* false: position p is sample p, p < count (evaluation); the last slot may be short */
     const int64_t *picks;  /* not NULL: position p is sample picks[p] (few-shot); borrowed, shuffle must be false */
     uint32_t seed;
-    int workers; /* at least 1 */
-    int slots;   /* in the ring; at least 2 */
+    int workers;            /* at least 1 */
+    int slots;              /* in the ring; at least 2 */
+    vt_loader_board *board; /* or NULL */
 } vt_loader_options;
 
 /* A filled slot of positions position .. position + count - 1: images (count, height, width, 3) uint8, and for each a
@@ -44,6 +59,9 @@ typedef struct {
 } vt_batch;
 
 typedef struct vt_loader vt_loader;
+
+/* The sample at a position of a run, in training order. */
+int64_t vt_loader_sample(const vt_source *source, uint32_t seed, int64_t position);
 
 /* Host memory of the ring, from an arena that may only count; then new over an arena that places. */
 void *vt_loader_place(vt_arena *arena, const vt_loader_options *o);

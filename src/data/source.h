@@ -12,6 +12,7 @@
 #ifndef VT_DATA_SOURCE_H
 #define VT_DATA_SOURCE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -59,11 +60,15 @@ size_t vt_source_resident_bytes(const vt_source *s);
  * decoder's own. */
 size_t vt_source_decode_bytes(const vt_source *s);
 
+/* What a worker is at. */
+typedef enum { VT_WORK_NONE, VT_WORK_READ, VT_WORK_DECODE, VT_WORK_PREPROCESS } vt_work;
+
 /* A worker's buffers, reused from sample to sample; {0} to begin with. */
 typedef struct {
     unsigned char *bytes; /* encoded */
     size_t size, capacity;
     vt_image image;
+    atomic_int *work; /* the worker's own note, a vt_work: told when reading becomes decoding; or NULL */
 } vt_read_buffer;
 void vt_read_buffer_release(vt_read_buffer *b);
 

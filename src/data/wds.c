@@ -285,6 +285,7 @@ static vt_status wds_read(const vt_collection *c, int64_t i, vt_read_buffer *b, 
     const sample *s = &w->samples[i];
     const shard *sh = &w->shards[s->shard];
     VT_TRY(read_bytes(sh, s, b, err));
+    vt_read_buffer_decoding(b);
     vt_status status = vt_image_decode(&b->image, b->bytes, b->size, w->names.s + s->name, err);
     if (status != VT_OK)
         vt_prefix(err, "%s", sh->given);

@@ -109,6 +109,7 @@ vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *conte
     o.end = total;
     o.picks = pass->picks;
     o.workers = pass->workers;
+    o.board = pass->board;
     if (vt_preprocess_is_random(pass->preprocess))
         return vt_fail(err, VT_EINVAL,
                        "the preprocessing of an evaluation must not be random: leave out random_crop, "

@@ -21,7 +21,8 @@ typedef struct {
     vt_arena *memory; /* ring and host copies are taken from here (see vt_eval_place) and given back */
     void (*progress)(void *context, int64_t done, int64_t total); /* or NULL */
     void *progress_context;
-    int (*stop)(void); /* asked between micro-batches; nonzero ends the pass with VT_ESTOPPED; or NULL */
+    int (*stop)(void);      /* asked between micro-batches; nonzero ends the pass with VT_ESTOPPED; or NULL */
+    vt_loader_board *board; /* notes of the pass's workers; or NULL */
 } vt_eval_pass;
 
 /* Results of samples position .. position + count - 1 of the pass, host memory, valid during the call. */

@@ -55,6 +55,7 @@ vt_status vt_trainer_finish_save(vt_trainer *tr, vt_err *err)
     if (!b)
         return VT_OK;
     tr->background = NULL;
+    vt_watchdog_at(&tr->watchdog, VT_STAGE_SAVE);
     (void)pthread_join(b->thread, NULL);
     return settle(tr, b, err);
 }

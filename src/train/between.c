@@ -31,6 +31,9 @@ double vt_trainer_seconds_since(int64_t ns)
 void vt_trainer_report(vt_trainer *tr, const char *phase)
 {
     tr->progress.phase = phase;
+    vt_watchdog_at(&tr->watchdog, strcmp(phase, "eval") == 0   ? VT_STAGE_EVALUATE
+                                  : strcmp(phase, "save") == 0 ? VT_STAGE_SAVE
+                                                               : VT_STAGE_STEP);
     if (tr->observer && tr->observer->progress)
         tr->observer->progress(tr->observer->context, &tr->progress);
 }

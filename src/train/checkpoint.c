@@ -109,13 +109,15 @@ static vt_status list_steps(const char *checkpoints, char ***names, size_t *n, v
     return VT_OK;
 }
 
-vt_status vt_checkpoint_newest(const char *run, char **dir, vt_err *err)
+vt_status vt_checkpoint_newest(const char *run, int64_t most, char **dir, vt_err *err)
 {
     char **names = NULL;
     size_t n = 0;
     char *checkpoints = vt_path_join(run, "checkpoints");
     *dir = NULL;
     vt_status status = list_steps(checkpoints, &names, &n, err);
+    while (n > 0 && step_of(names[n - 1]) > most)
+        free(names[--n]);
     for (size_t i = n; i-- > 0 && status == VT_OK && !*dir;) {
         vt_err why = {0};
         char *candidate = vt_path_join(checkpoints, names[i]);
@@ -156,7 +158,7 @@ vt_status vt_checkpoint_find(const char *path, char **dir, vt_err *err)
     if (!vt_is_dir(path))
         return vt_fail(err, VT_EINVAL, "%s is not a folder; give a run (with checkpoints/) or a checkpoint (with %s)",
                        path, CONFIG_FILE);
-    VT_TRY(vt_checkpoint_newest(path, dir, err));
+    VT_TRY(vt_checkpoint_newest(path, INT64_MAX, dir, err));
     if (!*dir)
         return vt_fail(err, VT_EINVAL, "%s holds no usable checkpoint: neither %s nor checkpoints/%s...", path,
                        CONFIG_FILE, STEP_PREFIX);
@@ -226,10 +228,35 @@ vt_status vt_checkpoint_load_model(const char *dir, vt_engine *e, vt_err *err)
     return status;
 }
 
+void vt_train_state_release(vt_train_state *s)
+{
+    json_decref(s->skipped);
+    *s = (vt_train_state){0};
+}
+
+/* The list of skipped updates, where there is one. */
+static vt_status take_skipped(const char *path, const json_t *root, vt_train_state *state, vt_err *err)
+{
+    json_t *list = json_object_get(root, "skipped"), *entry;
+    size_t i;
+    if (!list)
+        return VT_OK;
+    if (!json_is_array(list) || json_array_size(list) > VT_MAX_SKIPPED)
+        return vt_fail(err, VT_EFORMAT, "%s: \"skipped\" is no list of at most %d updates", path, VT_MAX_SKIPPED);
+    json_array_foreach(list, i, entry)
+    {
+        int64_t update;
+        VT_TRY(vt_json_get_i64(entry, "update", path, &update, err));
+    }
+    state->skipped = json_incref(list);
+    return VT_OK;
+}
+
 static vt_status load_state_file(const char *path, vt_train_state *state, vt_err *err)
 {
     json_t *root = NULL;
     const char *recipe = NULL, *data = NULL, *isa = NULL;
+    *state = (vt_train_state){0};
     VT_TRY(vt_json_load(path, &root, err));
     vt_status status = vt_json_get_i64(root, "step", path, &state->step, err);
     if (status == VT_OK)
@@ -246,12 +273,22 @@ static vt_status load_state_file(const char *path, vt_train_state *state, vt_err
                             state->cooldown_steps > state->schedule_steps))
         status = vt_fail(err, VT_EFORMAT, "%s: step %lld of %lld cannot be", path, (long long)state->step,
                          (long long)state->schedule_steps);
+    if (status == VT_OK)
+        status = take_skipped(path, root, state, err);
     if (status == VT_OK) {
         (void)snprintf(state->recipe_hash, sizeof state->recipe_hash, "%s", recipe);
         (void)snprintf(state->data_hash, sizeof state->data_hash, "%s", data);
         (void)snprintf(state->instruction_set, sizeof state->instruction_set, "%s", isa);
     }
     json_decref(root);
+    return status;
+}
+
+vt_status vt_checkpoint_read_state(const char *dir, vt_train_state *state, vt_err *err)
+{
+    char *path = vt_path_join(dir, STATE_FILE);
+    vt_status status = load_state_file(path, state, err);
+    free(path);
     return status;
 }
 
@@ -334,6 +371,8 @@ static vt_status write_files(const char *dir, vt_device *device, const vt_checkp
                               (json_int_t)info->images, "schedule_steps", (json_int_t)s->schedule_steps,
                               "cooldown_steps", (json_int_t)s->cooldown_steps, "instruction_set", s->instruction_set,
                               "recipe_sha256", s->recipe_hash, "data_sha256", s->data_hash);
+    if (s->skipped)
+        (void)json_object_set(state, "skipped", s->skipped);
     VT_TRY(save_json(dir, STATE_FILE, state, err));
     VT_TRY(save_config(dir, info, err));
     VT_TRY(save_tensors(dir, MODEL_FILE, device, t->model, t->n_model, files, err));
@@ -343,6 +382,8 @@ static vt_status write_files(const char *dir, vt_device *device, const vt_checkp
     json_t *manifest = json_pack("{s:{s:s, s:s, s:s}, s:s, s:s, s:I, s:O}", "program", "name", "vitro", "version",
                                  vt_version(), "instruction_set", t->instruction_set, "recipe_sha256", s->recipe_hash,
                                  "data_sha256", s->data_hash, "step", (json_int_t)s->step, "files", files);
+    if (s->skipped)
+        (void)json_object_set(manifest, "skipped", s->skipped);
     VT_TRY(save_json(dir, MANIFEST_FILE, manifest, err));
     return vt_sync_dir(dir, err);
 }

@@ -5,6 +5,8 @@
 #ifndef VT_TRAIN_CHECKPOINT_H
 #define VT_TRAIN_CHECKPOINT_H
 
+#include <jansson.h>
+
 #include "train/engine.h"
 #include "train/safetensors.h"
 
@@ -25,8 +27,8 @@ void vt_checkpoint_info_release(vt_checkpoint_info *i);
  * whose hashes hold (a broken one is skipped with a warning in the log). VT_EINVAL when there is none. */
 vt_status vt_checkpoint_find(const char *path, char **dir, vt_err *err) VT_MUST_USE;
 
-/* As find for a run, but *dir is NULL where there is none yet. */
-vt_status vt_checkpoint_newest(const char *run, char **dir, vt_err *err) VT_MUST_USE;
+/* As find for a run, of step `most` at the most, but *dir is NULL where there is none yet. */
+vt_status vt_checkpoint_newest(const char *run, int64_t most, char **dir, vt_err *err) VT_MUST_USE;
 
 vt_status vt_checkpoint_read_info(const char *dir, vt_checkpoint_info *info, vt_err *err) VT_MUST_USE;
 /* Loads model.safetensors into the engine's model. */
@@ -38,10 +40,18 @@ typedef struct {
     int64_t schedule_steps, cooldown_steps; /* shorter than the recipe's where max_minutes ended the run early */
     char instruction_set[16];
     char recipe_hash[VT_HASH_HEX], data_hash[VT_HASH_HEX];
+    json_t *skipped; /* owned; NULL: none. Updates that are left out (train.on_divergence), one object each: update (1,
+                      * 2, ...), back_to, first_bad, samples */
 } vt_train_state;
+void vt_train_state_release(vt_train_state *s);
+
+#define VT_MAX_SKIPPED 10 /* updates of a run */
 
 /* Checks every file against manifest.json. */
 vt_status vt_checkpoint_verify(const char *dir, vt_err *err) VT_MUST_USE;
+/* state.json alone. */
+vt_status vt_checkpoint_read_state(const char *dir, vt_train_state *state, vt_err *err) VT_MUST_USE;
+/* After success and failure alike, *state may be released. */
 vt_status vt_checkpoint_load_state(const char *dir, vt_engine *e, vt_train_state *state, vt_err *err) VT_MUST_USE;
 
 /* Writes RUN/checkpoints/step-... (*dir receives the path, malloc'ed), then removes old ones beyond `keep`. */

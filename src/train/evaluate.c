@@ -12,6 +12,12 @@
 
 #define FEWSHOT_L2 1024.0 /* 2^10, for every data set (spec 6.1) */
 
+static void beat(void *context, int64_t done, int64_t total)
+{
+    (void)done, (void)total;
+    vt_watchdog_beat(context);
+}
+
 static vt_eval_pass pass_over(vt_trainer *tr, const vt_source *source, const int32_t *label_map)
 {
     return (vt_eval_pass){.model = &tr->engine.model,
@@ -24,6 +30,9 @@ static vt_eval_pass pass_over(vt_trainer *tr, const vt_source *source, const int
                           .slices = tr->t.slices,
                           .label_map = label_map,
                           .memory = &tr->engine.arenas[VT_ARENA_EVAL],
+                          .progress = beat,
+                          .progress_context = &tr->watchdog,
+                          .board = &tr->eval_board,
                           .stop = tr->observer ? tr->observer->stop : NULL};
 }
 

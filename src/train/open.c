@@ -1,6 +1,6 @@
 /* Opening a training call: the data, the recipe that the run was started with, the plan, the engine in memory, and the
- * checkpoint to go on from. A wrong recipe leaves no folder behind, and nothing is removed before the new run is known
- * to be possible. */
+ * checkpoint to go on from. A wrong recipe leaves no folder behind, and
+ * nothing is removed before the new run is known to be possible. A replay opens the run as it is, and only reads. */
 #include "train/trainer.h"
 
 #include <math.h>
@@ -15,6 +15,8 @@
 static vt_status open_data(vt_trainer *tr, vt_err *err)
 {
     VT_TRY(vt_source_open(&tr->source, tr->recipe->data.train, err) == VT_OK ? VT_OK : vt_prefix(err, "data.train"));
+    if (tr->replay)
+        return VT_OK;
     if (tr->recipe->data.eval[0] != '\0')
         VT_TRY(vt_source_open(&tr->eval_source, tr->recipe->data.eval, err) == VT_OK ? VT_OK
                                                                                      : vt_prefix(err, "data.eval"));
@@ -31,7 +33,9 @@ static vt_status adopt_stored_recipe(vt_trainer *tr, vt_err *err)
     if (!found)
         return VT_OK;
     vt_status status = vt_recipe_reconcile(tr->recipe, &stored, &changes, err);
-    if (status == VT_OK && changes.len)
+    if (tr->replay && status == VT_OK)
+        status = vt_keys_set(vt_recipe_keys, vt_n_recipe_keys, tr->recipe, "from", stored.from, err);
+    else if (status == VT_OK && changes.len)
         vt_log(VT_LOG_INFO, "settings changed for the rest of this run:\n%s", changes.s);
     vt_text_release(&changes);
     vt_recipe_release(&stored);
@@ -118,7 +122,7 @@ static vt_status match_eval_classes(vt_trainer *tr, vt_err *err)
 /* Begins with the state of another training (from): its parameters, moments and step; the schedule is this recipe's. */
 static vt_status branch(vt_trainer *tr, vt_err *err)
 {
-    vt_train_state stored;
+    vt_train_state stored = {0};
     char *dir = NULL;
     vt_status status = vt_checkpoint_find(tr->recipe->from, &dir, err);
     if (status == VT_OK)
@@ -127,62 +131,154 @@ static vt_status branch(vt_trainer *tr, vt_err *err)
         status = vt_fail(err, VT_EINVAL, "%s stands at step %lld; schedule.length (%lld steps) must lie beyond it", dir,
                          (long long)stored.step, (long long)tr->t.schedule.steps);
     if (status != VT_OK) {
+        vt_train_state_release(&stored);
         free(dir);
         return vt_prefix(err, "from");
     }
     if (strcmp(stored.data_hash, tr->state.data_hash) != 0)
         vt_log(VT_LOG_WARN, "data.train is not what %s was trained on; its order goes on at image %lld", dir,
                (long long)(stored.step * tr->t.batch));
+    else if (!tr->state.skipped) /* the same images are left out */
+        tr->state.skipped = json_incref(stored.skipped);
     if (strcmp(stored.instruction_set, tr->state.instruction_set) != 0)
         vt_log(VT_LOG_WARN, "%s was computed with the %s kernels, and goes on with %s", dir, stored.instruction_set,
                tr->state.instruction_set);
     tr->state.step = stored.step;
     vt_log(VT_LOG_INFO, "starting from %s (step %lld); the run ends at step %lld", dir, (long long)stored.step,
            (long long)tr->t.schedule.steps);
+    vt_train_state_release(&stored);
     free(dir);
     return VT_OK;
 }
 
-/* Initial values, the state of another training, or the newest checkpoint that holds. */
-static vt_status restore(vt_trainer *tr, vt_err *err)
+/* As a new engine's: all zeros. */
+static void clear_optimizer(vt_trainer *tr)
 {
-    vt_train_state stored;
-    char *dir = NULL;
-    tr->result->resumed_from = tr->saved_step = -1;
-    VT_TRY(vt_checkpoint_newest(tr->run.dir, &dir, err));
-    if (!dir && tr->recipe->from[0] != '\0')
+    static const unsigned char zeros[1 << 16];
+    const vt_optimizer *o = &tr->engine.optimizer;
+    for (int i = 0; i < o->n_state; i++) {
+        size_t bytes = (size_t)o->state[i].count * (o->state[i].type == VT_BF16 ? 2 : 4);
+        for (size_t at = 0; at < bytes; at += sizeof zeros)
+            vt_device_write(&tr->engine.device, (char *)o->state[i].data + at, zeros,
+                            bytes - at < sizeof zeros ? bytes - at : sizeof zeros);
+    }
+}
+
+/* Initial values, or the state of another training. */
+static vt_status begin(vt_trainer *tr, vt_err *err)
+{
+    tr->state.step = 0;
+    tr->t.schedule = tr->planned;
+    tr->state.schedule_steps = tr->planned.steps;
+    tr->state.cooldown_steps = tr->planned.cooldown;
+    clear_optimizer(tr);
+    if (tr->recipe->from[0] != '\0')
         return branch(tr, err);
-    if (!dir) {
-        vt_model_init_values(&tr->engine.model, &tr->engine.device, tr->t.seed);
-        return VT_OK;
-    }
+    vt_model_init_values(&tr->engine.model, &tr->engine.device, tr->t.seed);
+    return VT_OK;
+}
+
+static vt_status check_stored(vt_trainer *tr, vt_train_state *stored, const char *dir, vt_err *err)
+{
+    if (strcmp(stored->data_hash, tr->state.data_hash) != 0)
+        return vt_fail(err, VT_EINVAL,
+                       "data.train (%s) is not what it was when %s was written: files were added, removed or "
+                       "changed; restore them, or start a new run",
+                       tr->recipe->data.train, dir);
+    if (strcmp(stored->recipe_hash, tr->state.recipe_hash) != 0)
+        return vt_fail(err, VT_EINVAL,
+                       "%s was written with other settings than this run's recipe.yaml tells; start a new run", dir);
+    if (strcmp(stored->instruction_set, tr->isa->bytes) != 0)
+        vt_log(VT_LOG_WARN,
+               "the run was computed with the %s kernels so far and goes on with %s: its bytes will not be those "
+               "of a run without this change",
+               stored->instruction_set, tr->isa->bytes);
+    (void)snprintf(stored->instruction_set, sizeof stored->instruction_set, "%s", tr->isa->bytes);
+    return VT_OK;
+}
+
+vt_status vt_trainer_restore(vt_trainer *tr, int64_t most, vt_err *err)
+{
+    vt_train_state stored = {0};
+    char *dir = NULL;
+    tr->saved_step = -1;
+    free(tr->result->checkpoint);
+    tr->result->checkpoint = NULL;
+    VT_TRY(vt_checkpoint_newest(tr->run.dir, most, &dir, err));
+    if (!dir)
+        return begin(tr, err);
     vt_status status = vt_checkpoint_load_state(dir, &tr->engine, &stored, err);
-    if (status == VT_OK && strcmp(stored.data_hash, tr->state.data_hash) != 0)
-        status = vt_fail(err, VT_EINVAL,
-                         "data.train (%s) is not what it was when %s was written: files were added, removed or "
-                         "changed; restore them, or start a new run",
-                         tr->recipe->data.train, dir);
-    if (status == VT_OK && strcmp(stored.recipe_hash, tr->state.recipe_hash) != 0)
-        status = vt_fail(err, VT_EINVAL,
-                         "%s was written with other settings than this run's recipe.yaml tells; start a new run", dir);
-    if (status == VT_OK) {
-        if (strcmp(stored.instruction_set, tr->isa->bytes) != 0)
-            vt_log(VT_LOG_WARN,
-                   "the run was computed with the %s kernels so far and goes on with %s: its bytes will not be those "
-                   "of a run without this change",
-                   stored.instruction_set, tr->isa->bytes);
-        (void)snprintf(stored.instruction_set, sizeof stored.instruction_set, "%s", tr->isa->bytes);
-        tr->state = stored;
-        tr->t.schedule.steps = stored.schedule_steps;
-        tr->t.schedule.cooldown = stored.cooldown_steps;
-        tr->saved_step = tr->result->resumed_from = stored.step;
-        tr->result->checkpoint = dir;
-        vt_log(VT_LOG_INFO, "going on from %s (step %lld of %lld)", dir, (long long)stored.step,
-               (long long)stored.schedule_steps);
-        return VT_OK;
+    if (status == VT_OK)
+        status = check_stored(tr, &stored, dir, err);
+    if (status != VT_OK) {
+        vt_train_state_release(&stored);
+        free(dir);
+        return status;
     }
+    vt_train_state_release(&tr->state);
+    tr->state = stored;
+    tr->t.schedule = tr->planned;
+    tr->t.schedule.steps = stored.schedule_steps;
+    tr->t.schedule.cooldown = stored.cooldown_steps;
+    tr->saved_step = stored.step;
+    tr->result->checkpoint = dir;
+    vt_log(VT_LOG_INFO, "%s from %s (step %lld of %lld)", tr->replay ? "replaying" : "going on", dir,
+           (long long)stored.step, (long long)stored.schedule_steps);
+    return VT_OK;
+}
+
+static vt_status resume(vt_trainer *tr, vt_err *err)
+{
+    tr->result->resumed_from = -1;
+    VT_TRY(vt_trainer_restore(tr, INT64_MAX, err));
+    if (tr->result->checkpoint)
+        tr->result->resumed_from = tr->state.step;
+    return VT_OK;
+}
+
+/* --- replay: an update of a run that is only read -------------------------------------------------------------------
+ */
+
+/* What came to be known later than the checkpoint that a replay begins with stands in the newest one. */
+static vt_status read_story(vt_trainer *tr, vt_err *err)
+{
+    char *dir = NULL;
+    VT_TRY(vt_checkpoint_newest(tr->run.dir, INT64_MAX, &dir, err));
+    vt_status status = dir ? vt_checkpoint_read_state(dir, &tr->story, err) : VT_OK;
     free(dir);
-    return status;
+    VT_TRY(status);
+    if (tr->story.schedule_steps == 0) { /* no checkpoint */
+        tr->story.schedule_steps = tr->planned.steps;
+        tr->story.cooldown_steps = tr->planned.cooldown;
+    }
+    if (tr->replay > tr->story.schedule_steps)
+        return vt_fail(err, VT_EINVAL, "replay=%lld lies behind the end of %s, which has %lld updates",
+                       (long long)tr->replay, tr->run.dir, (long long)tr->story.schedule_steps);
+    return VT_OK;
+}
+
+void vt_trainer_heed_story(vt_trainer *tr)
+{
+    const vt_train_state *story = &tr->story;
+    if (tr->state.step < story->schedule_steps - story->cooldown_steps)
+        return;
+    tr->t.schedule.steps = story->schedule_steps;
+    tr->t.schedule.cooldown = story->cooldown_steps;
+}
+
+static vt_status restore_for_replay(vt_trainer *tr, vt_err *err)
+{
+    VT_TRY(read_story(tr, err));
+    VT_TRY(vt_trainer_restore(tr, tr->replay - 1, err));
+    if (tr->state.step >= tr->replay)
+        return vt_fail(err, VT_EINVAL, "replay=%lld: %s began at step %lld, from %s", (long long)tr->replay,
+                       tr->run.dir, (long long)tr->state.step, tr->recipe->from);
+    if (tr->story.skipped) {
+        json_decref(tr->state.skipped);
+        tr->state.skipped = json_incref(tr->story.skipped);
+    }
+    vt_trainer_heed_story(tr);
+    return VT_OK;
 }
 
 static vt_status set_class_weights(vt_trainer *tr, vt_err *err)
@@ -203,16 +299,19 @@ static vt_status set_class_weights(vt_trainer *tr, vt_err *err)
     return status;
 }
 
-static vt_status start_loader(vt_trainer *tr, vt_err *err)
+vt_status vt_trainer_restart_loader(vt_trainer *tr, vt_err *err)
 {
+    vt_loader_free(tr->loader);
+    tr->loader = NULL;
     vt_loader_options o = vt_engine_loader_options(&tr->engine, tr->t.workers);
     o.source = tr->source;
     o.preprocess = &tr->t.preprocess;
     o.start = tr->state.step * tr->t.batch;
-    o.end = tr->t.schedule.steps * tr->t.batch;
+    o.end = (tr->replay ? tr->replay : tr->t.schedule.steps) * tr->t.batch;
     o.shuffle = true;
     o.mix = tr->t.use.mix ? tr->t.batch : 0;
     o.seed = tr->t.seed;
+    o.board = &tr->train_board;
     return vt_loader_new(&tr->loader, &o, tr->engine.loader_ring, err);
 }
 
@@ -221,7 +320,8 @@ vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
     VT_TRY(open_data(tr, err));
     vt_data_facts facts = facts_of(tr);
     VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
-    VT_TRY(vt_run_open(&tr->run, run, err)); /* only now: a wrong recipe leaves no folder behind */
+    /* Only now: a wrong recipe leaves no folder behind. */
+    VT_TRY(tr->replay ? vt_run_read(&tr->run, run, err) : vt_run_open(&tr->run, run, err));
     if (!tr->fresh)
         VT_TRY(adopt_stored_recipe(tr, err));
     VT_TRY(make_plan(tr, err));
@@ -229,15 +329,18 @@ vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
     VT_TRY(match_eval_classes(tr, err));
     if (tr->fresh)
         VT_TRY(vt_run_clear(&tr->run, err)); /* nothing is removed before the new run is known to be possible */
-    VT_TRY(vt_run_save_recipe(&tr->run, tr->recipe, err));
+    if (!tr->replay)
+        VT_TRY(vt_run_save_recipe(&tr->run, tr->recipe, err));
     vt_engine_options o = vt_plan_engine_options(&tr->t, tr->isa);
     VT_TRY(vt_engine_open(&tr->engine, &o, err));
     if (tr->observer)
         vt_pool_shuffle(tr->engine.pool, tr->observer->shuffle_chunks);
     VT_TRY(set_class_weights(tr, err));
-    VT_TRY(restore(tr, err));
-    VT_TRY(vt_run_open_metrics(&tr->run, tr->state.step, &tr->elapsed_before, err));
-    return start_loader(tr, err);
+    tr->planned = tr->t.schedule;
+    VT_TRY(tr->replay ? restore_for_replay(tr, err) : resume(tr, err));
+    if (!tr->replay)
+        VT_TRY(vt_run_open_metrics(&tr->run, tr->state.step, &tr->elapsed_before, err));
+    return vt_trainer_restart_loader(tr, err);
 }
 
 void vt_trainer_close(vt_trainer *tr)
@@ -245,6 +348,7 @@ void vt_trainer_close(vt_trainer *tr)
     vt_err late = {0};
     if (vt_trainer_finish_save(tr, &late) != VT_OK)
         vt_log(VT_LOG_WARN, "the checkpoint on its way to disk is lost: %s", late.msg);
+    vt_watchdog_stop(&tr->watchdog);
     vt_loader_free(tr->loader);
     vt_engine_close(&tr->engine);
     vt_source_close(tr->source);
@@ -253,5 +357,7 @@ void vt_trainer_close(vt_trainer *tr)
     vt_source_close(tr->shots_test);
     free(tr->eval_labels);
     vt_checkpoint_info_release(&tr->info);
+    vt_train_state_release(&tr->state);
+    vt_train_state_release(&tr->story);
     vt_run_close(&tr->run);
 }

@@ -59,6 +59,20 @@ vt_status vt_run_open(vt_run *run, const char *dir, vt_err *err)
     return remove_leftovers(dir, err);
 }
 
+vt_status vt_run_read(vt_run *run, const char *dir, vt_err *err)
+{
+    char *recipe = vt_path_join(dir, "recipe.yaml");
+    bool found = vt_is_file(recipe);
+    free(recipe);
+    *run = (vt_run){.dir = vt_xstrdup(dir)};
+    if (!found)
+        return vt_fail(err, VT_EINVAL,
+                       "%s holds no run (it has no recipe.yaml); name the run's folder, or the recipe "
+                       "with --run",
+                       dir);
+    return VT_OK;
+}
+
 void vt_run_close(vt_run *run)
 {
     if (run->metrics)
@@ -137,11 +151,36 @@ vt_status vt_run_open_metrics(vt_run *run, int64_t step, double *elapsed, vt_err
 {
     char *path = vt_path_join(run->dir, "metrics.jsonl");
     *elapsed = 0;
+    if (run->metrics)
+        (void)fclose(run->metrics);
+    run->metrics = NULL;
     vt_status status = vt_is_file(path) ? shorten_metrics(path, step, elapsed, err) : VT_OK;
     if (status == VT_OK && !(run->metrics = fopen(path, "a")))
         status = vt_fail_errno(err, "cannot append to %s", path);
     free(path);
     return status;
+}
+
+json_t *vt_run_find_metrics(const vt_run *run, int64_t step, const char *key)
+{
+    unsigned char *data = NULL;
+    size_t size = 0;
+    json_t *found = NULL;
+    char *path = vt_path_join(run->dir, "metrics.jsonl");
+    vt_status status = vt_file_read(path, MAX_METRICS_BYTES, &data, &size, NULL);
+    for (char *line = (char *)data, *end; status == VT_OK && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        json_t *root = NULL;
+        if (vt_json_parse(line, (size_t)(end - line), path, &root, NULL) != VT_OK)
+            continue;
+        if (json_integer_value(json_object_get(root, "step")) == step && json_object_get(root, key)) {
+            json_decref(found);
+            found = json_incref(root);
+        }
+        json_decref(root);
+    }
+    free(data);
+    free(path);
+    return found;
 }
 
 void vt_run_log_metrics(vt_run *run, json_t *line)

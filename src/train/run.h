@@ -19,6 +19,8 @@ typedef struct {
  * closed. */
 vt_status vt_run_open(vt_run *run, const char *dir, vt_err *err) VT_MUST_USE;
 void vt_run_close(vt_run *run);
+/* A run that is only read: no lock, and nothing is made or removed. VT_EINVAL where there is none. */
+vt_status vt_run_read(vt_run *run, const char *dir, vt_err *err) VT_MUST_USE;
 
 /* Removes what an earlier run left: its recipe, metrics and checkpoints, and nothing else that lies in the folder. */
 vt_status vt_run_clear(const vt_run *run, vt_err *err) VT_MUST_USE;
@@ -27,9 +29,11 @@ vt_status vt_run_clear(const vt_run *run, vt_err *err) VT_MUST_USE;
 vt_status vt_run_load_recipe(const vt_run *run, vt_recipe *r, bool *found, vt_err *err) VT_MUST_USE;
 vt_status vt_run_save_recipe(const vt_run *run, const vt_recipe *r, vt_err *err) VT_MUST_USE;
 
-/* Opens metrics.jsonl for lines after `step`: later ones are dropped. *elapsed: seconds of training that the kept lines
- * tell. */
+/* Opens metrics.jsonl (again, where it is open) for lines after `step`: later ones are dropped. *elapsed: seconds of
+ * training that the kept lines tell. */
 vt_status vt_run_open_metrics(vt_run *run, int64_t step, double *elapsed, vt_err *err) VT_MUST_USE;
+/* The last line of metrics.jsonl for a step that has this key: a new reference, or NULL. */
+json_t *vt_run_find_metrics(const vt_run *run, int64_t step, const char *key);
 /* Appends one line and takes the reference; a failed write is only logged: training does not die of a full log. */
 void vt_run_log_metrics(vt_run *run, json_t *line);
 

@@ -1,5 +1,4 @@
-/* One update: the micro-batches of a batch through the model, forward and backward, then the optimizer; and what is
- * said when a number is not finite. */
+/* One update: the micro-batches of a batch through the model, forward and backward, then the optimizer. */
 #include "train/trainer.h"
 
 #include <math.h>
@@ -7,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-#include "base/text.h"
 #include "train/mixup.h"
 
 static int64_t count_right(const vt_trainer *tr, const vt_batch *batch)
@@ -25,8 +22,7 @@ static int64_t count_right(const vt_trainer *tr, const vt_batch *batch)
     return right;
 }
 
-/* Forward and backward passes of one update's micro-batches, in order. *right stays 0 unless count. */
-static vt_status accumulate_gradients(vt_trainer *tr, bool count, bool watch, int64_t *right, vt_err *err)
+vt_status vt_trainer_gradients(vt_trainer *tr, bool count, bool watch, int64_t *right, vt_err *err)
 {
     vt_engine *e = &tr->engine;
     vt_model *m = &e->model;
@@ -40,17 +36,21 @@ static vt_status accumulate_gradients(vt_trainer *tr, bool count, bool watch, in
                     .weight = 1.0f / (float)tr->t.batch,
                     .partner_share = vt_mixup_share(tr->t.seed, tr->state.step, tr->t.mixup),
                     .drop = true,
-                    .seed = tr->t.seed};
+                    .seed = tr->t.seed,
+                    .visit = tr->visit,
+                    .visit_context = tr->visit_context};
     for (int64_t done = 0; done < tr->t.batch; done += tr->t.micro_batch) {
         vt_batch batch;
+        vt_watchdog_at(&tr->watchdog, VT_STAGE_LOADER);
         VT_TRY(vt_loader_next(tr->loader, &batch, err));
+        vt_watchdog_at(&tr->watchdog, VT_STAGE_STEP);
         vt_device_write(&e->device, m->images - front * (int64_t)image, batch.images - front * (int64_t)image,
                         (size_t)(batch.count + front) * image);
         vt_device_write(&e->device, m->labels - front * m->use.label_width, batch.labels - front * m->use.label_width,
                         (size_t)((batch.count + front) * m->use.label_width) * sizeof *batch.labels);
         pass.accumulate = done > 0;
-        pass.position = batch.position;
-        pass.watch = watch && done + tr->t.micro_batch == tr->t.batch;
+        pass.position = tr->position = batch.position;
+        pass.watch = watch && (tr->visit || done + tr->t.micro_batch == tr->t.batch);
         vt_model_forward(m, &pass);
         vt_model_loss(m, &pass);
         vt_run(&e->backend, sum_samples, .samples = batch.count, .cols = 1, .x = m->loss, .slices = tr->t.slices,
@@ -63,41 +63,24 @@ static vt_status accumulate_gradients(vt_trainer *tr, bool count, bool watch, in
     return VT_OK;
 }
 
-static vt_status diverged(const vt_trainer *tr, const char *what, vt_err *err)
+/* The run stands one update further. */
+static void count_step(vt_trainer *tr)
 {
-    return vt_fail(err, VT_EDIVERGED,
-                   "step %lld: %s is not finite; the parameters were not updated; the last good checkpoint is %s; "
-                   "start anew (--fresh, or another "
-                   "--run) with a lower optimizer.lr, a longer schedule.warmup or optimizer.clip",
-                   (long long)tr->state.step, what,
-                   tr->result->checkpoint ? tr->result->checkpoint : "none, since none had been written yet");
+    tr->state.step++;
+    tr->info.step = tr->progress.step = tr->state.step;
+    tr->info.images = tr->progress.images = tr->state.step * tr->t.batch;
 }
 
-/* The first parameter that is not finite, or NULL: what a loss that is not finite most often comes from. */
-static const char *bad_parameter(vt_trainer *tr)
+vt_status vt_trainer_skip(vt_trainer *tr, vt_err *err)
 {
-    vt_engine *e = &tr->engine;
-    for (int i = 0; i < e->model.n_params; i++) {
-        double sum = 0;
-        vt_run(&e->backend, sum_squares, .count = e->model.params[i].count, .x = e->model.params[i].value,
-               .sum = e->optimizer.square_sums);
-        vt_device_read(&e->device, &sum, e->optimizer.square_sums, sizeof sum);
-        if (!isfinite(sum))
-            return e->model.params[i].name;
+    for (int64_t done = 0; done < tr->t.batch; done += tr->t.micro_batch) {
+        vt_batch batch;
+        vt_watchdog_at(&tr->watchdog, VT_STAGE_LOADER);
+        VT_TRY(vt_loader_next(tr->loader, &batch, err));
+        vt_loader_release_batch(tr->loader);
     }
-    return NULL;
-}
-
-/* Names what made the loss bad. */
-static vt_status loss_diverged(vt_trainer *tr, vt_err *err)
-{
-    char what[160];
-    const char *name = bad_parameter(tr);
-    if (name)
-        (void)snprintf(what, sizeof what, "the loss, and before it the parameter %s,", name);
-    else
-        (void)snprintf(what, sizeof what, "the loss (all parameters are finite: an activation grew beyond float32)");
-    return diverged(tr, what, err);
+    count_step(tr);
+    return VT_OK;
 }
 
 vt_status vt_trainer_step(vt_trainer *tr, bool log_step, bool watch, vt_err *err)
@@ -106,22 +89,21 @@ vt_status vt_trainer_step(vt_trainer *tr, bool log_step, bool watch, vt_err *err
     vt_step_report step_report;
     float loss = 0;
     int64_t right = 0;
-    VT_TRY(accumulate_gradients(tr, log_step, watch, &right, err));
+    atomic_store(&tr->watchdog.update, tr->state.step + 1);
+    VT_TRY(vt_trainer_gradients(tr, log_step, watch, &right, err));
     vt_device_read(&e->device, &loss, e->loss_sum, sizeof loss);
     if (!isfinite(loss))
-        return loss_diverged(tr, err);
+        return vt_trainer_diverged(tr, "the loss", err);
     double factor = vt_schedule_at(&tr->t.schedule, tr->state.step);
     vt_optimizer_step(&e->optimizer, &e->backend, tr->state.step, factor, watch, &step_report);
     if (step_report.bad_param >= 0) {
         char what[128];
         (void)snprintf(what, sizeof what, "the gradient of %s", e->model.params[step_report.bad_param].name);
-        return diverged(tr, what, err);
+        return vt_trainer_diverged(tr, what, err);
     }
     tr->watched_steps++;
     tr->clipped_steps += step_report.clipped;
-    tr->state.step++;
-    tr->info.step = tr->progress.step = tr->state.step;
-    tr->info.images = tr->progress.images = tr->state.step * tr->t.batch;
+    count_step(tr);
     tr->progress.loss = tr->result->last_loss = (double)loss;
     tr->progress.lr = factor * tr->t.optimizer.lr;
     tr->progress.grad_norm = step_report.grad_norm;

@@ -12,17 +12,30 @@ static bool stop_asked(const vt_trainer *tr)
     return tr->observer && tr->observer->stop && tr->observer->stop() != 0;
 }
 
+/* The update that is due and what comes after it; or, where it diverged and the recipe says so, the way back. */
+static vt_status one_update(vt_trainer *tr, vt_err *err)
+{
+    int64_t next = tr->state.step + 1, step_ns = vt_now_ns();
+    bool skips = vt_trainer_skips(tr, next);
+    bool log_step =
+        !skips && (vt_trainer_due(next, tr->recipe->train.log_every) || next == 1 || next == tr->t.schedule.steps);
+    bool watch = !skips && vt_trainer_due(next, tr->recipe->train.watch_every);
+    vt_status status = skips ? vt_trainer_skip(tr, err) : vt_trainer_step(tr, log_step, watch, err);
+    if (status == VT_EDIVERGED && tr->recipe->train.on_divergence == VT_DIVERGED_SKIP)
+        return vt_trainer_go_back(tr, err);
+    VT_TRY(status);
+    tr->step_seconds += vt_trainer_seconds_since(step_ns);
+    if (skips)
+        vt_run_log_metrics(&tr->run, json_pack("{s:I, s:I, s:b}", "step", (json_int_t)next, "images",
+                                               (json_int_t)tr->progress.images, "skipped", 1));
+    return vt_trainer_after_step(tr, log_step, watch, err);
+}
+
 static vt_status loop(vt_trainer *tr, vt_err *err)
 {
     vt_trainer_open_window(tr);
     while (tr->state.step < tr->t.schedule.steps) {
-        int64_t next = tr->state.step + 1;
-        bool log_step = vt_trainer_due(next, tr->recipe->train.log_every) || next == 1 || next == tr->t.schedule.steps;
-        bool watch = vt_trainer_due(next, tr->recipe->train.watch_every);
-        int64_t step_ns = vt_now_ns();
-        VT_TRY(vt_trainer_step(tr, log_step, watch, err));
-        tr->step_seconds += vt_trainer_seconds_since(step_ns);
-        VT_TRY(vt_trainer_after_step(tr, log_step, watch, err));
+        VT_TRY(one_update(tr, err));
         if (stop_asked(tr) && tr->state.step < tr->t.schedule.steps)
             return vt_trainer_stop(tr, err);
     }
@@ -52,6 +65,7 @@ vt_status vt_train(vt_recipe *recipe, const char *run, bool fresh, const vt_trai
     vt_trainer tr = {.recipe = recipe, .fresh = fresh, .observer = observer, .result = result};
     int64_t started = vt_now_ns();
     *result = (vt_train_result){.resumed_from = -1};
+    vt_watchdog_start(&tr.watchdog, recipe->train.stall_minutes, &tr.train_board, &tr.eval_board);
     vt_status status = vt_trainer_open(&tr, run, err);
     if (status == VT_OK)
         status = train_and_evaluate(&tr, err);

@@ -4,6 +4,9 @@
  *   step.c     one update: micro-batches, loss, optimizer
  *   mixup.c    the share that an update mixes by
  *   watch.c    the line of norms and attention
+ *   forensics.c one update looked at tensor by tensor, when a number is not finite and for replay
+ *   rollback.c the way back after such a number, where the recipe wants it
+ *   watchdog.c the thread that says what waits
  *   evaluate.c accuracy on the way and at the end
  *   background.c  checkpoints without a pause
  *   between.c  what happens between updates: log lines, evaluation, checkpoints, the clock
@@ -15,6 +18,7 @@
 #include "train/plan.h"
 #include "train/run.h"
 #include "train/train.h"
+#include "train/watchdog.h"
 
 typedef struct {
     vt_recipe *recipe;
@@ -30,6 +34,7 @@ typedef struct {
     vt_checkpoint_info info;
     vt_train_state state;
     struct vt_background *background; /* a checkpoint on its way to disk, or NULL */
+    vt_schedule planned;              /* the recipe's schedule, before max_minutes */
     int64_t first_step;               /* where this call began */
     int64_t saved_step;               /* of the newest checkpoint, -1 before the first */
 
@@ -41,6 +46,18 @@ typedef struct {
     double eval_seconds;                                      /* of the last evaluation */
     int64_t watched_steps, clipped_steps;                     /* updates since the last watched one, clipped ones */
     double step_seconds;                                      /* of all steps of this call */
+
+    int64_t replay;       /* not 0: this update is looked at, and the run is only read */
+    vt_train_state story; /* of a replay: what the run's newest checkpoint tells of skipped updates and its length */
+    vt_visit_fn *visit;   /* told of the tensors of an update; NULL in training */
+    void *visit_context;
+    int64_t position; /* of the micro-batch in work */
+    struct {
+        int64_t update;
+        char tensor[112];
+    } suspect; /* of the last VT_EDIVERGED: the update that made the number, and where it was seen first */
+    vt_watchdog watchdog;
+    vt_loader_board train_board, eval_board;
 } vt_trainer;
 
 /* Opens everything for a call; close_all after success and failure alike. */
@@ -48,8 +65,26 @@ vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err) VT_MUST_
 void vt_trainer_close(vt_trainer *tr);
 
 /* One update. log_step: with the accuracy of its batch; watch: with what train.watch_every logs. VT_EDIVERGED: nothing
- * was updated. */
+ * was updated, and tr->suspect is filled. */
 vt_status vt_trainer_step(vt_trainer *tr, bool log_step, bool watch, vt_err *err) VT_MUST_USE;
+/* Its first half: passes over the micro-batches of the update that is due. *right stays 0 unless count. */
+vt_status vt_trainer_gradients(vt_trainer *tr, bool count, bool watch, int64_t *right, vt_err *err) VT_MUST_USE;
+/* The same update, looked at: what was bad first, in the log and in err. Returns VT_EDIVERGED. */
+vt_status vt_trainer_diverged(vt_trainer *tr, const char *what, vt_err *err) VT_MUST_USE;
+
+/* train.on_divergence=skip: whether an update (1, 2, ...) is left out; an update that leaves its images out, and all
+ * else as it was; and the way back, after VT_EDIVERGED, to the newest checkpoint before tr->suspect.update, which is
+ * left out from now on. */
+bool vt_trainer_skips(const vt_trainer *tr, int64_t update);
+vt_status vt_trainer_skip(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+vt_status vt_trainer_go_back(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+/* A replay follows what the run did: the cooldown that max_minutes began. */
+void vt_trainer_heed_story(vt_trainer *tr);
+
+/* The newest checkpoint that holds, of step `most` at the most; where there is none, the beginning. */
+vt_status vt_trainer_restore(vt_trainer *tr, int64_t most, vt_err *err) VT_MUST_USE;
+/* A loader that begins with the update that is due. */
+vt_status vt_trainer_restart_loader(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 
 /* The line of train.watch_every, after a watched step. */
 void vt_trainer_log_watch(vt_trainer *tr);
