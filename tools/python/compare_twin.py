@@ -2,7 +2,7 @@
 #
 #   compare_twin.py losses OUT      the largest relative difference of two losses of a step; exit status 1 above 1e-3
 #   compare_twin.py accuracy OUT    a row for every seed (seconds of all steps, and the median step), and the mean
-#                                   difference with its 95 % interval; exit status 1 where that leaves out zero or reaches
+#                                   difference with its 95 % interval; exit status 1 where it leaves out zero or reaches
 #                                   beyond 2 points
 
 import argparse
