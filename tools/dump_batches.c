@@ -62,7 +62,7 @@ static vt_status put_settings(const dump *d, vt_err *err)
     const vt_schedule *s = &t->schedule;
     json_t *optimizer =
         json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "lr", o->lr, "decay_body", o->decay_body, "decay_head",
-                  o->decay_head, "beta1", o->beta1, "beta2_cap", o->beta2_cap, "clip", o->clip);
+                  o->decay_head, "beta1", o->beta1, "beta2_cap", o->beta2, "clip", o->clip);
     json_t *schedule =
         json_pack("{s:s, s:I, s:I, s:I, s:f}", "name", vt_schedule_names[s->kind], "steps", (json_int_t)s->steps,
                   "warmup", (json_int_t)s->warmup, "cooldown", (json_int_t)s->cooldown, "timescale", s->timescale);
@@ -116,7 +116,8 @@ static vt_status put_images(const dump *d, const vt_source *source, const vt_pre
                             int64_t end, vt_err *err)
 {
     const vt_training *t = &d->t;
-    vt_loader_options o = {.source = source,
+    vt_loader_options o = {.labels = 1,
+                           .source = source,
                            .preprocess = preprocess,
                            .height = t->model.image_height,
                            .width = t->model.image_width,
@@ -157,6 +158,21 @@ static vt_status check_classes(const dump *d, vt_err *err)
     return same ? VT_OK : vt_fail(err, VT_EINVAL, "data.eval has other classes than data.train, or in another order");
 }
 
+/* What the twin does not do would make it train something else. */
+static vt_status check_known(const vt_training *t, vt_err *err)
+{
+    bool known = t->optimizer.kind == 0 && t->optimizer.exact_decay && t->optimizer.average == VT_AVERAGE_NONE &&
+                 !t->rules && t->loss == VT_LOSS_SIGMOID && t->smoothing <= 0 && t->mixup <= 0 && !t->class_weights &&
+                 t->use.label_width == 1 && t->use.dropout <= 0 && t->use.drop_path <= 0 && t->use.type == VT_F32 &&
+                 t->schedule.shift <= 0 && t->schedule.cooldown_kind == 0 && t->model.representation == 0 &&
+                 t->model.positions == VT_POSITIONS_LEARNED && t->model.gelu == VT_GELU_TANH;
+    return known
+               ? VT_OK
+               : vt_fail(err, VT_EUNSUPPORTED,
+                         "the PyTorch twin knows adafactor, the sigmoid loss of one class an image, learned positions "
+                         "and a linear cooldown in float32; leave the keys of other things at their defaults");
+}
+
 static vt_status open_run(dump *d, vt_err *err)
 {
     vt_training *t = &d->t;
@@ -165,9 +181,12 @@ static vt_status open_run(dump *d, vt_err *err)
     if (d->recipe.data.eval[0] != '\0')
         VT_TRY(vt_source_open(&d->eval, d->recipe.data.eval, err));
     VT_TRY(check_classes(d, err));
-    VT_TRY(vt_recipe_resolve(&d->recipe, vt_source_count(d->train), vt_source_classes(d->train), t, err));
+    vt_data_facts facts = vt_data_facts_of(d->train);
+    VT_TRY(vt_recipe_resolve(&d->recipe, &facts, t, err));
+    VT_TRY(check_known(t, err));
     VT_TRY(vt_isa_pick(NULL, &isa, err));
-    vt_engine_options o = {.model = t->model, .isa = isa, .threads = 1, .slices = t->slices, .samples = 1};
+    vt_engine_options o = {
+        .model = t->model, .use = {.samples = 1, .label_width = 1}, .isa = isa, .threads = 1, .slices = t->slices};
     return vt_engine_open(&d->engine, &o, err);
 }
 
