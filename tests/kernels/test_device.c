@@ -123,7 +123,7 @@ static void test_backend(void **state)
         float *x = vt_arena_take(&arena, 64, sizeof(float)), host[4] = {1, 2, 3, 4}, y = 0;
         assert_int_equal(arena.used, counting.used);
         vt_device_write(&d, x, host, sizeof host);
-        vt_run(&be, mean_tokens_fwd, .samples = 1, .tokens = 4, .cols = 1, .x = x, .y = x + 32);
+        vt_run(&be, mean_tokens_fwd, .samples = 1, .tokens = 4, .taken = 4, .cols = 1, .x = x, .y = x + 32);
         vt_device_read(&d, &y, x + 32, sizeof y);
         assert_true(y == 2.5f);
         vt_pool_free(pool);
