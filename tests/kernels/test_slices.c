@@ -15,6 +15,7 @@
 #include "base/philox.h"
 #include "base/text.h"
 #include "kernels/backend.h"
+#include "kernels/ref/ref.h"
 
 /* B samples of N tokens; widths IN and OUT = HEADS * K. */
 typedef struct {
@@ -132,18 +133,20 @@ static void test_linear(void **state)
     for_all(linear_by_row, 1);
 }
 
-static void attention_by_sample(const shape *s)
+static void attention_in(const shape *s, vt_real type, const void *qkv, const void *dy)
 {
-    const int64_t D = s->heads * s->K, stride = 3 * D, N = s->N;
-    float *qkv = whole[A];
+    const int64_t D = s->heads * s->K, stride = 3 * D, N = s->N, bytes = type == VT_BF16 ? 2 : 4;
+    const unsigned char *q = qkv, *g = dy;
+    unsigned char *y = (void *)part[Y], *dq = (void *)part[DX], *all_dq = (void *)whole[DX];
     vt_attention_fwd_args f = {.samples = s->B,
                                .heads = s->heads,
                                .head_width = s->K,
                                .q_tokens = N,
                                .kv_tokens = N,
-                               .q = qkv,
-                               .k = qkv + D,
-                               .v = qkv + 2 * D,
+                               .type = type,
+                               .q = q,
+                               .k = q + D * bytes,
+                               .v = q + 2 * D * bytes,
                                .q_sample_stride = N * stride,
                                .q_row_stride = stride,
                                .kv_sample_stride = N * stride,
@@ -156,36 +159,48 @@ static void attention_by_sample(const shape *s)
                                .head_width = s->K,
                                .q_tokens = N,
                                .kv_tokens = N,
-                               .q = qkv,
-                               .k = qkv + D,
-                               .v = qkv + 2 * D,
+                               .type = type,
+                               .q = f.q,
+                               .k = f.k,
+                               .v = f.v,
                                .q_sample_stride = N * stride,
                                .q_row_stride = stride,
                                .kv_sample_stride = N * stride,
                                .kv_row_stride = stride,
                                .y = whole[Y],
                                .lse = whole[R1],
-                               .dy = whole[DY],
-                               .dq = whole[DX],
-                               .dk = whole[DX] + D,
-                               .dv = whole[DX] + 2 * D,
+                               .dy = g,
+                               .dq = all_dq,
+                               .dk = all_dq + D * bytes,
+                               .dv = all_dq + 2 * D * bytes,
                                .dq_row_stride = stride,
                                .dkv_row_stride = stride};
     ops.attention_bwd(&ex, &d);
     f.samples = d.samples = 1;
     for (int64_t b = 0; b < s->B; b++) {
-        const float *q = qkv + b * N * stride;
-        f.q = d.q = q, f.k = d.k = q + D, f.v = d.v = q + 2 * D;
-        f.y = part[Y] + b * N * D, f.lse = part[R1] + b * s->heads * N;
-        d.y = f.y, d.lse = f.lse, d.dy = whole[DY] + b * N * D;
-        float *dq = part[DX] + b * N * stride;
-        d.dq = dq, d.dk = dq + D, d.dv = dq + 2 * D;
+        const unsigned char *qb = q + b * N * stride * bytes;
+        unsigned char *dqb = dq + b * N * stride * bytes;
+        f.q = d.q = qb, f.k = d.k = qb + D * bytes, f.v = d.v = qb + 2 * D * bytes;
+        f.y = y + b * N * D * bytes, f.lse = part[R1] + b * s->heads * N;
+        d.y = f.y, d.lse = f.lse, d.dy = g + b * N * D * bytes;
+        d.dq = dqb, d.dk = dqb + D * bytes, d.dv = dqb + 2 * D * bytes;
         ops.attention_fwd(&ex, &f);
         ops.attention_bwd(&ex, &d);
     }
-    same("attention_fwd y", whole[Y], part[Y], s->B * N * D);
+    same("attention_fwd y", whole[Y], part[Y], s->B * N * D * bytes / 4);
     same("attention_fwd lse", whole[R1], part[R1], s->B * s->heads * N);
-    same("attention_bwd dqkv", whole[DX], part[DX], s->B * N * stride);
+    same("attention_bwd dqkv", whole[DX], part[DX], s->B * N * stride * bytes / 4);
+}
+
+static void attention_by_sample(const shape *s)
+{
+    attention_in(s, VT_F32, whole[A], whole[DY]);
+    const int64_t rows = s->B * s->N, D = s->heads * s->K;
+    for (int64_t i = 0; i < rows * 3 * D; i++)
+        vt_ref_put(whole[U], VT_BF16, i, (double)whole[A][i]);
+    for (int64_t i = 0; i < rows * D; i++)
+        vt_ref_put(whole[V], VT_BF16, i, (double)whole[DY][i]);
+    attention_in(s, VT_BF16, whole[U], whole[V]);
 }
 
 /* Breaks when a head's sums depend on its neighbours in the call. */
