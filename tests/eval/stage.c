@@ -20,7 +20,8 @@ void stage_open(stage *s, const char *spec, int64_t classes, int64_t samples, in
                               .classes = classes,
                               .head = VT_HEAD_MAP,
                               .norm_eps = 1e-6};
-    rig_open(&s->rig, &(rig_options){.config = config, .samples = samples, .threads = threads});
+    rig_open(&s->rig,
+             &(rig_options){.config = config, .samples = samples, .label_width = VT_MAX_LABELS, .threads = threads});
     vt_status status = vt_source_open(&s->source, spec, &err);
     assert(status == VT_OK);
     status = vt_preprocess_parse(&s->preprocess, "[resize(8,12)]", &err);
