@@ -1,9 +1,10 @@
 /* Rules by parameter name. A rule's pattern ends at the first colon that stands in no bracket expression, since no name
  * holds one; its properties end at a comma.
  *
- * The text comes from outside, so what a pattern may cost is bounded: its length, the number of rules, and how often
- * the C library copies a part of it, which it does for every + and {m,n} ("((a{99}){99}){99}"). Back references, whose
- * matching may take time without bound, are no part of extended expressions and refused. */
+ * The text comes from outside, so what a pattern may cost is bounded: its length times the copies of a part that the C
+ * library makes, as it does for every + and {m,n} ("((a{99}){99}){99}"), since its work grows with the square of that;
+ * and the number of rules. Back references, whose matching may take time without bound, are no part of extended
+ * expressions and refused. */
 #include "optim/rules.h"
 
 #include <regex.h>
@@ -14,7 +15,7 @@
 
 #include "base/text.h"
 
-enum { MAX_RULES = 64, MAX_PATTERN = 200, MAX_COPIES = 64, MAX_WORD = 32 };
+enum { MAX_RULES = 64, MAX_PATTERN = 200, MAX_SIZE = 1000, MAX_WORD = 32 };
 
 typedef enum { LR_FACTOR, DECAY, FROZEN, N_PROPERTIES } property;
 
@@ -121,9 +122,9 @@ static size_t pattern_length(const cursor *c, long *copies, bool *refers_back)
             times = copies_of(p);
         }
         if (times > 1)
-            *copies = times > MAX_COPIES ? MAX_COPIES + 1 : *copies * times;
-        if (*copies > MAX_COPIES)
-            *copies = MAX_COPIES + 1;
+            *copies *= times < MAX_SIZE ? times : MAX_SIZE;
+        if (*copies > MAX_SIZE)
+            *copies = MAX_SIZE;
         p += n;
     }
     return 0;
@@ -145,9 +146,12 @@ static vt_status read_pattern(cursor *c, rule *r)
                        r->pattern);
     if (refers_back)
         return fail_at(c, "the pattern \"%s\" refers back to a group; extended expressions do not", r->pattern);
-    if (copies > MAX_COPIES)
-        return fail_at(c, "the pattern \"%s\" repeats too much; all its + and {m,n} together may make %d copies",
-                       r->pattern, MAX_COPIES);
+    if (copies > 1 && (long)n * copies > MAX_SIZE)
+        return fail_at(
+            c,
+            "the pattern \"%s\" repeats too much; its length times all counts of its {m,n}, and 2 for each +, "
+            "may be %d",
+            r->pattern, MAX_SIZE);
     return VT_OK;
 }
 

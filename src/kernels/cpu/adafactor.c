@@ -144,7 +144,7 @@ static void factored_job(void *context, int64_t job, int thread)
             factored_vec(a, at + c, (int)(a->cols - c), row, roots + c, &change);
     }
     if (change.on)
-        p->sums[job] = change_total(&change);
+        p->sums[job] = sum_lanes(change.sum);
 }
 
 /* v = g / sqrt(V) of n elements, V moved. */
@@ -170,7 +170,7 @@ static void full_job(void *context, int64_t job, int thread)
     if (c < end)
         full_vec(a, c, (int)(end - c), &change);
     if (change.on)
-        p->sums[job] = change_total(&change);
+        p->sums[job] = sum_lanes(change.sum);
 }
 
 void VT_KERNEL(adafactor)(const vt_exec *ex, const vt_adafactor_args *a)

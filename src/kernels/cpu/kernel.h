@@ -69,6 +69,16 @@ VT_INLINE void store_real(void *p, vt_real type, int64_t i, int n, vf v)
         vf_store_bf16_n((uint16_t *)p + i, n, v);
 }
 
+/* The sum of what vd_add_squares has gathered, lane by lane. */
+VT_INLINE double sum_lanes(const vd sum[2])
+{
+    double lanes[VW], total = 0;
+    memcpy(lanes, sum, sizeof lanes);
+    for (int l = 0; l < VW; l++)
+        total += lanes[l];
+    return total;
+}
+
 /* Element i of a sum over samples becomes old + sum if accumulate, else sum. */
 VT_INLINE void put_sum(void *to, vt_real type, int64_t i, float sum, int accumulate)
 {

@@ -46,15 +46,6 @@ static chunk_plan plan_chunks(const vt_exec *ex, const void *x, vt_real type, in
     return p;
 }
 
-static double sum_lanes(const vd sum[2])
-{
-    double lanes[VW], total = 0;
-    memcpy(lanes, sum, sizeof lanes);
-    for (int l = 0; l < VW; l++)
-        total += lanes[l];
-    return total;
-}
-
 VT_INLINE void sum_squares_chunk(const chunk_plan *p, vt_real type, int64_t job)
 {
     const int64_t end = min_i64(p->count, (job + 1) * p->chunk);

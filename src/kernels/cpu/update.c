@@ -16,7 +16,7 @@ static void element_job(void *context, int64_t job, int thread)
     change_sum change = {.on = p->sums != NULL};
     p->elements(p->args, job * p->per_job, min_i64(p->count, (job + 1) * p->per_job), &change);
     if (change.on)
-        p->sums[job] = change_total(&change);
+        p->sums[job] = sum_lanes(change.sum);
 }
 
 static void run_elements(const vt_exec *ex, element_plan p, double *square_change)

@@ -32,15 +32,6 @@ VT_INLINE void move_value(float *value, int n, vf lr, vf decay, vf u, change_sum
         vd_add_squares(change->sum, first_lanes(delta, n));
 }
 
-VT_INLINE double change_total(const change_sum *change)
-{
-    double lanes[VW], total = 0;
-    memcpy(lanes, change->sum, sizeof lanes);
-    for (int l = 0; l < VW; l++)
-        total += lanes[l];
-    return total;
-}
-
 /* Where jobs leave their sums; and a row of floats for each thread behind that. */
 VT_INLINE double *change_sums(const vt_exec *ex)
 {
