@@ -55,8 +55,7 @@ static void forward_job(void *context, int64_t job, int thread)
                                         {a->v, next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens}};
             prefetch_part(rows, 3, a->type, a->head_width, a->heads, head);
         }
-        const int new_head = item == job * p->items_per_job || item % p->blocks == 0;
-        forward(p, sample, head, item % p->blocks * p->block_queries, new_head, scratch);
+        forward(p, sample, head, item % p->blocks * p->block_queries, scratch);
     }
 }
 
@@ -81,16 +80,12 @@ static void backward_job(void *context, int64_t job, int thread)
         const int64_t sample = pair / a->heads, head = pair % a->heads, next = sample + 1;
         if (few_tokens(a->q_tokens, a->kv_tokens) && next < a->samples) {
             const int64_t y_row = a->heads * a->head_width, y_at = next * a->q_tokens * y_row;
-            const sample_rows rows[] = {
-                {a->q, next * a->q_sample_stride, a->q_row_stride, a->q_tokens},
-                {a->k, next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens},
-                {a->v, next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens},
-                {a->y, y_at, y_row, a->q_tokens},
-                {a->dy, y_at, y_row, a->q_tokens},
-                {a->dq, next * a->q_tokens * a->dq_row_stride, a->dq_row_stride, a->q_tokens},
-                {a->dk, next * a->kv_tokens * a->dkv_row_stride, a->dkv_row_stride, a->kv_tokens},
-                {a->dv, next * a->kv_tokens * a->dkv_row_stride, a->dkv_row_stride, a->kv_tokens}};
-            prefetch_part(rows, 8, a->type, a->head_width, a->heads, head);
+            const sample_rows rows[] = {{a->q, next * a->q_sample_stride, a->q_row_stride, a->q_tokens},
+                                        {a->k, next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens},
+                                        {a->v, next * a->kv_sample_stride, a->kv_row_stride, a->kv_tokens},
+                                        {a->y, y_at, y_row, a->q_tokens},
+                                        {a->dy, y_at, y_row, a->q_tokens}};
+            prefetch_part(rows, 5, a->type, a->head_width, a->heads, head);
         }
         backward(p, sample, head, scratch);
     }

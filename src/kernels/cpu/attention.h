@@ -29,10 +29,8 @@ VT_INLINE const void *real_at(const void *x, vt_real type, int64_t i)
     return (const unsigned char *)x + i * (type == VT_BF16 ? 2 : 4);
 }
 
-/* One block of queries forward; new_head: the thread's last block was of another sample or head, or there was none. One
- * head backward. */
-typedef void attention_forward_fn(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, int new_head,
-                                  float *scratch);
+/* One block of queries forward, and one head backward. */
+typedef void attention_forward_fn(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, float *scratch);
 typedef void attention_backward_fn(const attention_plan *p, int64_t sample, int64_t head, float *scratch);
 #define attention_forward_f32   VT_FOR_ISA(vt_cpu_attention_forward_f32)
 #define attention_forward_bf16  VT_FOR_ISA(vt_cpu_attention_forward_bf16)

@@ -97,8 +97,7 @@ static void store_rows(const float *x, int64_t width, const float *factor, int64
     }
 }
 
-void attention_forward_bf16(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, int new_head,
-                            float *scratch)
+void attention_forward_bf16(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, float *scratch)
 {
     const vt_attention_fwd_args *a = p->fwd;
     const int64_t width = a->head_width, keys = a->kv_tokens, y_row = a->heads * width;
@@ -111,8 +110,7 @@ void attention_forward_bf16(const attention_plan *p, int64_t sample, int64_t hea
     block b = block_over(scratch, keys, width, p->block_queries);
     b.queries = min_i64(p->block_queries, a->q_tokens - q0);
     b.lanes = round_up_vw(b.queries);
-    if (new_head)
-        gemm_bf16_pack_rows(v, VT_BF16, a->kv_row_stride, keys, width, b.kv);
+    gemm_bf16_pack_rows(v, VT_BF16, a->kv_row_stride, keys, width, b.kv);
     gemm_bf16_pack_cols(q, VT_BF16, a->q_row_stride, width, b.queries, b.qt);
     gemm_bf16(&(gemm_bf16_args){.m = keys,
                                 .n = b.lanes,

@@ -86,10 +86,8 @@ static void store_transposed(const float *yt, int64_t lanes, int64_t count, int6
         vf_store_n(y + i * ld, (int)depth, r[i]);
 }
 
-void attention_forward_f32(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, int new_head,
-                           float *scratch)
+void attention_forward_f32(const attention_plan *p, int64_t sample, int64_t head, int64_t q0, float *scratch)
 {
-    (void)new_head;
     const vt_attention_fwd_args *a = p->fwd;
     const int64_t width = a->head_width, keys = a->kv_tokens;
     block block_memory = block_over(scratch, keys, width, p->block_queries), *b = &block_memory;

@@ -11,7 +11,8 @@
  *
  *   linear_fwd, linear_dx   786496                                      packed weights, unfinished sums
  *   linear_dw               267520 + 196608 (log2(S) + 1)               packed rows, a tile for each tree level
- *   attention               1024 K + 8 max(T lanes, min(64 T, 65536))   packed rows, two blocks of scores
+ *   attention               770 K + 10 K T + 14 max(T lanes, min(64 T, 65536)) + 768
+ *                           packed rows, sums of a head's dk and dv, two blocks of scores and three rounded ones
  *   layernorm_bwd           32 S D                                      sums of four parts of each slice
  *   sum_squares, inspect    32768                                       results of chunks */
 #ifndef VT_KERNELS_CPU_CPU_H
