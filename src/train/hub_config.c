@@ -39,19 +39,23 @@ static json_t *model_args(const vt_model_config *c)
 }
 
 /* What timm cannot be told, and so computes otherwise. */
-static void warn_of_differences(const char *path, const vt_model_config *c)
+static void warn_of_differences(const vt_model_config *c)
 {
     if (c->representation == c->width)
-        vt_log(VT_LOG_WARN, "%s: timm has no representation layer and leaves pre_logits out: its logits will differ",
-               path);
-    else if (c->representation > 0)
         vt_log(VT_LOG_WARN,
-               "%s: timm has no representation layer, and its classifier expects %lld features, not %lld: it will not "
-               "load these weights",
-               path, (long long)c->width, (long long)c->representation);
+               "timm has no representation layer: there the checkpoint loads without pre_logits, and gives "
+               "other logits");
+    else if (c->representation > 0)
+        vt_log(
+            VT_LOG_WARN,
+            "timm has no representation layer, and its classifier takes %lld features, not %lld: the checkpoint will "
+            "not load there",
+            (long long)c->width, (long long)c->representation);
     if (c->norm_eps != TIMM_NORM_EPS)
-        vt_log(VT_LOG_WARN, "%s: timm's norms add %g to the variance, not model.norm_eps=%g: its logits will differ",
-               path, TIMM_NORM_EPS, c->norm_eps);
+        vt_log(VT_LOG_WARN,
+               "timm's norms add %g to the variance, not model.norm_eps=%g: the checkpoint gives other "
+               "logits there",
+               TIMM_NORM_EPS, c->norm_eps);
 }
 
 /* Seven digits, so that 2/255 in float32 reads as the 0.5 that it stands for. */
@@ -105,7 +109,7 @@ vt_status vt_hub_config_save(const char *path, const vt_checkpoint_info *info, v
         return vt_fail(err, VT_EFORMAT, "%s: a class name is not valid UTF-8; rename the class", path);
     vt_status status = vt_json_save(path, root, err);
     if (status == VT_OK)
-        warn_of_differences(path, &info->model);
+        warn_of_differences(&info->model);
     json_decref(root);
     return status;
 }

@@ -128,7 +128,7 @@ static void words_for_timm(void **state)
     c.representation = 50;
     (void)save(&c);
     assert_int_equal(warnings, 1);
-    assert_non_null(strstr(warning, "will not load"));
+    assert_non_null(strstr(warning, "not load"));
 }
 
 /* Breaks when a checkpoint from before these keys is refused or becomes another model. */
