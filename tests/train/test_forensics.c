@@ -223,6 +223,44 @@ static void divergence_is_explained(void **state)
     assert_int_equal(try_replay("wild", update + 1, &err), VT_EINVAL); /* other settings than the run's */
 }
 
+/* Breaks when a parameter that overflowed is laid at the door of the update that met it, not of the one that made it.
+ * Decay multiplies one weight by -1e8 in every update: the fifth one makes it infinite. */
+static void a_bad_parameter_accuses_its_update(void **state)
+{
+    static const char rule[] = "optimizer.rules=[blocks\\.0\\.mlp\\.fc1\\.weight: lr 1e6 decay 1e6, .*: lr 0]";
+    vt_err err;
+    char name[64], *named;
+    (void)state;
+    assert_int_equal(train("decayed",
+                           scene_recipe(&here, rule, "optimizer.lr=100", "optimizer.name=sgd", "schedule.warmup=0",
+                                        "train.save_every=1", "train.keep=9", NULL),
+                           NULL, &err),
+                     VT_EDIVERGED);
+    assert_non_null(strstr(err.msg, "update 6: "));
+    assert_non_null(strstr(err.msg, "first bad: blocks.0.mlp.fc1.weight (block 0), a parameter that update 5 left so"));
+    assert_non_null(strstr(err.msg, "replay=5"));
+    vt_evidence ev = replay("decayed", 5, "train.threads=2");
+    assert_string_equal(ev.bad.name, "blocks.0.mlp.fc1.weight after the update");
+    assert_true(ev.applied && ev.bad.micro_batch == -1 && ev.bad.parts_bad == 16 && ev.bad.n_samples == 16);
+    named = vt_xasprintf("the images of that: %s", ev.bad.samples[0]);
+    assert_non_null(strstr(err.msg, named));
+    vt_source *source = NULL;
+    assert_int_equal(vt_source_open(&source, "synthetic:shapes?classes=4&size=14&count=150&seed=1", &err), VT_OK);
+    vt_source_sample_name(source, vt_loader_sample(source, 5, 64), name, sizeof name);
+    assert_string_equal(ev.bad.samples[0], name);
+    vt_source_close(source);
+    free(named);
+    vt_evidence_release(&ev);
+
+    /* Each skipped update leaves the next one to do the same. */
+    assert_int_equal(train("decayed",
+                           scene_recipe(&here, rule, "optimizer.lr=100", "optimizer.name=sgd", "schedule.warmup=0",
+                                        "train.save_every=1", "train.keep=9", "train.on_divergence=skip", NULL),
+                           NULL, &err),
+                     VT_EDIVERGED);
+    assert_non_null(strstr(err.msg, "10 updates were skipped before"));
+}
+
 /* --- one image among many -------------------------------------------------------------------------------------------
  *
  * All images are black but one, and pixels become 0 .. 1. After four updates the checkpoint's patch embedding is made
@@ -464,6 +502,7 @@ int main(void)
         cmocka_unit_test(every_part_is_in_the_table),
         cmocka_unit_test(impossible_replays_are_refused),
         cmocka_unit_test(divergence_is_explained),
+        cmocka_unit_test(a_bad_parameter_accuses_its_update),
         cmocka_unit_test(one_image_is_named),
         cmocka_unit_test(bad_updates_are_skipped),
         cmocka_unit_test(skipping_survives_kills),
