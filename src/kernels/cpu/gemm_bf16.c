@@ -119,8 +119,6 @@ void gemm_bf16(const gemm_bf16_args *g)
 /* Pairs of elements i .. i+lanes-1 of two rows; without a second one its numbers are zero. */
 VT_INLINE vb pair_of(const void *even, const void *odd, vt_real type, int64_t i, int lanes)
 {
-    if (type == VT_BF16 && odd && lanes == VW)
-        return vb_zip((const uint16_t *)even + i, (const uint16_t *)odd + i);
     return vb_pair(load_real(even, type, i, lanes), odd ? load_real(odd, type, i, lanes) : vf_zero());
 }
 
@@ -135,6 +133,12 @@ VT_INLINE const void *row_of(const void *b, vt_real type, int64_t ldb, int64_t k
 VT_INLINE void pair_rows(const void *even, const void *odd, vt_real type, int64_t c0, int64_t c1, uint32_t *pairs)
 {
     int64_t c = c0;
+    for (; type == VT_BF16 && odd && c + 2 * VW <= c1; c += 2 * VW, pairs += 2 * VW) {
+        vb lo, hi;
+        vb_zip((const uint16_t *)even + c, (const uint16_t *)odd + c, &lo, &hi);
+        vb_store(pairs, lo);
+        vb_store(pairs + VW, hi);
+    }
     for (; c + VW <= c1; c += VW, pairs += VW)
         vb_store(pairs, pair_of(even, odd, type, c, VW));
     if (c < c1)

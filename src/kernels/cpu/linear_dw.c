@@ -16,7 +16,7 @@
 #include "kernels/cpu/kernel.h"
 
 #define PIECE_ROWS   256 /* rows of dy and x that a product takes at a time: they pass through the second-level cache */
-#define PIECE_FLOATS (PIECE_ROWS * MOST_IN) /* a piece of x; or pairs of rows of both */
+#define PIECE_FLOATS 65536
 #define MOST_OUT     192                    /* the largest tile, in rows and columns of dw */
 #define MOST_IN      256
 #define LEAST_OUT    12
@@ -62,6 +62,12 @@ static void add_piece_f32(const vt_linear_dw_args *a, const dw_tile *t, int64_t 
     gemm(&g);
 }
 
+static void prefetch_bf16(const uint16_t *row, int64_t cols)
+{
+    for (int64_t c = 0; c < cols; c += 2 * CACHE_LINE)
+        vb_prefetch_l2(row + c);
+}
+
 static void add_piece_bf16(const vt_linear_dw_args *a, const dw_tile *t, int64_t p0, int64_t p1, gemm_start start,
                            float *piece, float *sum)
 {
@@ -69,16 +75,25 @@ static void add_piece_bf16(const vt_linear_dw_args *a, const dw_tile *t, int64_t
     uint32_t *dy = (uint32_t *)(void *)piece, *x = dy + ceil_div(p1 - p0, 2) * ldp;
     gemm_bf16_pair_rows((const uint16_t *)a->dy + p0 * a->out + t->o0, VT_BF16, a->out, p1 - p0, outs, dy, ldp);
     gemm_bf16_pack_rows((const uint16_t *)a->x + p0 * a->in + t->i0, VT_BF16, a->in, p1 - p0, ins, x);
-    gemm_bf16(&(gemm_bf16_args){.m = outs,
-                                .n = ins,
-                                .k = p1 - p0,
-                                .a = dy,
-                                .lda = ldp,
-                                .a_paired = 1,
-                                .b = x,
-                                .c = sum,
-                                .ldc = ins,
-                                .start = start});
+    /* A few rows of the tile at a time, between which a share of the next piece is brought near. */
+    const int64_t parts = ceil_div(outs, TILE_ROWS), next = min_i64(p1 - p0, a->samples * a->tokens - p1);
+    for (int64_t q = 0; q < parts; q++) {
+        const int64_t o = part_begin(outs, parts, q);
+        for (int64_t r = p1 + part_begin(next, parts, q); r < p1 + part_begin(next, parts, q + 1); r++) {
+            prefetch_bf16((const uint16_t *)a->dy + r * a->out + t->o0, outs);
+            prefetch_bf16((const uint16_t *)a->x + r * a->in + t->i0, ins);
+        }
+        gemm_bf16(&(gemm_bf16_args){.m = part_begin(outs, parts, q + 1) - o,
+                                    .n = ins,
+                                    .k = p1 - p0,
+                                    .a = dy + o,
+                                    .lda = ldp,
+                                    .a_paired = 1,
+                                    .b = x,
+                                    .c = sum + o * ins,
+                                    .ldc = ins,
+                                    .start = start});
+    }
 }
 
 /* sum(o1-o0, i1-i0) = a tile's product over the rows of one slice. piece: PIECE_FLOATS. */

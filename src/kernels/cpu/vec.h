@@ -229,12 +229,16 @@ VT_INLINE vf vb_odd(vb v)
     return _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32((int)0xffff0000U)));
 }
 
-/* Pairs of which lane i is (even[i], odd[i]). */
-VT_INLINE vb vb_zip(const uint16_t *even, const uint16_t *odd)
+/* Pairs of 2 VW columns of two rows: (even[i], odd[i]) is lane i of lo, then hi. */
+VT_INLINE void vb_zip(const uint16_t *even, const uint16_t *odd, vb *lo, vb *hi)
 {
-    __m512i lo = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)even));
-    __m512i hi = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)odd));
-    return _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16));
+    const __m512i first =
+        _mm512_set_epi32(0x2f000f, 0x2e000e, 0x2d000d, 0x2c000c, 0x2b000b, 0x2a000a, 0x290009, 0x280008, 0x270007,
+                         0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
+    const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+    const __m512i e = _mm512_loadu_si512(even), o = _mm512_loadu_si512(odd);
+    *lo = _mm512_permutex2var_epi16(e, first, o);
+    *hi = _mm512_permutex2var_epi16(e, second, o);
 }
 
 VT_INLINE vf vb_as_vf(vb v)
@@ -495,11 +499,13 @@ VT_INLINE vf vb_odd(vb v)
     return _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000U)));
 }
 
-VT_INLINE vb vb_zip(const uint16_t *even, const uint16_t *odd)
+VT_INLINE void vb_zip(const uint16_t *even, const uint16_t *odd, vb *lo, vb *hi)
 {
-    __m256i lo = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)even));
-    __m256i hi = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)odd));
-    return _mm256_or_si256(lo, _mm256_slli_epi32(hi, 16));
+    const __m256i e = _mm256_loadu_si256((const __m256i *)(const void *)even);
+    const __m256i o = _mm256_loadu_si256((const __m256i *)(const void *)odd);
+    const __m256i x = _mm256_unpacklo_epi16(e, o), y = _mm256_unpackhi_epi16(e, o);
+    *lo = _mm256_permute2x128_si256(x, y, 0x20);
+    *hi = _mm256_permute2x128_si256(x, y, 0x31);
 }
 
 VT_INLINE vf vb_as_vf(vb v)
@@ -719,10 +725,10 @@ VT_INLINE vf vb_odd(vb v)
     return (vf)(v & 0xffff0000U);
 }
 
-VT_INLINE vb vb_zip(const uint16_t *even, const uint16_t *odd)
+VT_INLINE void vb_zip(const uint16_t *even, const uint16_t *odd, vb *lo, vb *hi)
 {
-    vb lo = {even[0], even[1], even[2], even[3]}, hi = {odd[0], odd[1], odd[2], odd[3]};
-    return lo | hi << 16;
+    *lo = (vb){even[0], even[1], even[2], even[3]} | (vb){odd[0], odd[1], odd[2], odd[3]} << 16;
+    *hi = (vb){even[4], even[5], even[6], even[7]} | (vb){odd[4], odd[5], odd[6], odd[7]} << 16;
 }
 
 VT_INLINE vf vb_as_vf(vb v)
