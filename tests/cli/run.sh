@@ -65,6 +65,8 @@ test_recipes() {
         count=$(wc -l <"$file")
         [ "$count" -lt 40 ] && ok "recipe $name has $count lines" || not_ok "recipe $name has $count lines, 40 or more"
     done
+    expect "tools/findings without its images says what is missing" 1 '*imagenet200-32*is missing; name the folder of the shards*' \
+        "VITRO='$vitro' '$source/tools/findings' --data nothing"
 }
 
 # --- bad input: one sentence, the right exit status, no crash, nothing lost
