@@ -87,6 +87,14 @@ static void recomputation_does_not_matter(void **state)
     expect_reference("recompute", NULL, scene_recipe(&here, "train.recompute=block", NULL));
 }
 
+/* Breaks when a checkpoint that is written while training goes on holds anything of a later step. */
+static void background_saves_do_not_matter(void **state)
+{
+    (void)state;
+    expect_reference("waiting", NULL, scene_recipe(&here, "train.background_save=false", NULL));
+    expect_reference("often", NULL, scene_recipe(&here, "train.save_every=1 steps", NULL));
+}
+
 /* Breaks when an evaluation in between touches the state of training. */
 static void evaluation_does_not_matter(void **state)
 {
@@ -255,11 +263,17 @@ static void broken_checkpoint_falls_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_do_not_matter),           cmocka_unit_test(order_of_work_does_not_matter),
-        cmocka_unit_test(workers_do_not_matter),           cmocka_unit_test(recomputation_does_not_matter),
-        cmocka_unit_test(evaluation_does_not_matter),      cmocka_unit_test(another_seed_gives_other_bytes),
-        cmocka_unit_test(killed_at_random_times),          cmocka_unit_test(killed_while_saving),
-        cmocka_unit_test(broken_checkpoint_falls_back),    cmocka_unit_test(instruction_and_emulation_agree),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(order_of_work_does_not_matter),
+        cmocka_unit_test(workers_do_not_matter),
+        cmocka_unit_test(recomputation_does_not_matter),
+        cmocka_unit_test(evaluation_does_not_matter),
+        cmocka_unit_test(background_saves_do_not_matter),
+        cmocka_unit_test(another_seed_gives_other_bytes),
+        cmocka_unit_test(killed_at_random_times),
+        cmocka_unit_test(killed_while_saving),
+        cmocka_unit_test(broken_checkpoint_falls_back),
+        cmocka_unit_test(instruction_and_emulation_agree),
         cmocka_unit_test(branch_equals_uninterrupted_run),
     };
     const char *const *const initial[] = {NULL, everything};
