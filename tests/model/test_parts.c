@@ -290,7 +290,7 @@ static void attention_figures(const vt_model *m, const double *qkv, int64_t h, d
     double *scores = malloc((size_t)N * sizeof *scores), total = 0.0;
     *largest = 0.0;
     for (int64_t i = 0; i < B * N; i++) {
-        double top = -INFINITY, sum = 0.0, mean = 0.0;
+        double top = -1e300, sum = 0.0, mean = 0.0;
         for (int64_t j = 0; j < N; j++) {
             const double *q = qkv + i * 3 * D + h * K, *k = qkv + (i / N * N + j) * 3 * D + D + h * K;
             scores[j] = 0.0;
