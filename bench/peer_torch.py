@@ -1,4 +1,4 @@
-# The peer of bench: times a float32 training step of the same model in PyTorch and timm on the CPU.
+# The peer of bench: times a training step, float32 or autocast to bf16, of the same model in PyTorch and timm on the CPU.
 #
 #   tools/python/run bench/peer_torch.py --width 64 --depth 4 --heads 4 --mlp 256 --patch 7 --image 28 --batch 256
 #
@@ -29,7 +29,7 @@ from twin import vision_transformer
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description="Time a float32 training step of timm's VisionTransformer.")
+    parser = argparse.ArgumentParser(description="Time a training step of timm's VisionTransformer.")
     for name, default in [
         ("width", 192),
         ("depth", 12),
@@ -46,6 +46,7 @@ def parse_arguments():
         parser.add_argument(f"--{name}", type=int, default=default, help="default %(default)s")
     parser.add_argument("--head", choices=("map", "gap"), default="map", help="default %(default)s")
     parser.add_argument("--optimizer", choices=("adamw", "adafactor"), default="adamw", help="default %(default)s")
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="bf16: autocast; default %(default)s")
     parser.add_argument("--compile", action="store_true", help="torch.compile: a first step of half a minute or more")
     parser.add_argument("--serve", action="store_true", help='answer lines "step N" on standard input')
     return parser.parse_args()
@@ -78,7 +79,9 @@ def make_step(arguments):
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = F.binary_cross_entropy_with_logits(model(images), targets, reduction="sum") / len(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bf16"):
+            logits = model(images)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum") / len(images)
         loss.backward()
         optimizer.step()
 
