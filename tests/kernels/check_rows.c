@@ -394,8 +394,10 @@ static void *in_unusual(check_case *c, vt_real type, int64_t count)
     const int n = (int)VT_COUNT_OF(unusual), only = step == 1 ? (int)vt_rng_below(&c->rng, (uint32_t)n) : -1;
     for (int64_t i = 0; i < count && step > 0; i += 1 + vt_rng_below(&c->rng, step))
         vt_ref_put(x, type, i, unusual[only >= 0 ? only : (int)vt_rng_below(&c->rng, (uint32_t)n)]);
-    if (kind == 1)
-        vt_ref_put(x, type, vt_rng_below(&c->rng, (uint32_t)count), unusual[vt_rng_below(&c->rng, (uint32_t)n)]);
+    if (kind == 1) {
+        const int64_t at = vt_rng_below(&c->rng, (uint32_t)count);
+        vt_ref_put(x, type, at, unusual[vt_rng_below(&c->rng, (uint32_t)n)]);
+    }
     check_keep(c, "x");
     return x;
 }
