@@ -400,7 +400,7 @@ static void test_adafactor_idle_row(void **state)
 {
     (void)state;
     for (int i = 0; i < vt_n_isas; i++) {
-        float grad[4] = {0, 0, 1e4f, 1e4f}, value[4] = {1, 1, 1, 1}, row[2] = {0}, col[2] = {0}, momentum[4] = {0};
+        float grad[4] = {0, 0, 1e10f, 1e10f}, value[4] = {1, 1, 1, 1}, row[2] = {0}, col[2] = {0}, momentum[4] = {0};
         uint64_t scratch[1 << 12] = {0};
         vt_pool *pool;
         vt_ops ops;

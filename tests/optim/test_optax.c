@@ -406,7 +406,7 @@ static void check_case(const json_t *golden, const json_t *c, const vt_isa *isa)
     bench b;
     describe(described, (int64_t)number(c, "width"));
     apply_rules(c, described);
-    bench_open(&b, described, TENSORS, &config, isa, 2);
+    bench_open(&b, described, TENSORS, &config, isa, 1);
     assert_int_equal(json_object_size(tensors), TENSORS);
     for (int i = 0; i < TENSORS; i++) {
         start[i] = start_of(&b.params[i], number(golden, "scale"));

@@ -106,6 +106,7 @@ static void test_errors(void **state)
     } rows[] = {
         {"head.weigth: decay 3", "column 1: the pattern \"head.weigth\" matches no parameter"},
         {"head: decay 3", "\"head\" matches no parameter"},
+        {"ead\\.weight: decay 3", "matches no parameter"},
         {"[pos_embed: lr 1, blocks.*(: freeze]", "column 19: the pattern \"blocks.*(\": "},
         {"head.*)(.*: freeze", "column 1: the pattern \"head.*)(.*\": "},
         {"pos_embed: lr 1, blocks[.1: freeze", "column 18: the pattern \"blocks[.1\": "},
