@@ -252,9 +252,11 @@ typedef enum { VT_LOSS_SIGMOID, VT_LOSS_SOFTMAX } vt_loss_kind;
  *   y[b,c] = smoothing / (C-1) + (1 - smoothing - smoothing / (C-1)) * ((1-s) [c in labels b] + s [c in labels b-1])
  * s = partner_share (mixup; the row before labels[0] then exists), and with class weights v (1 where NULL):
  *   sigmoid:  loss[b] = weight * sum_c v_c (y softplus(-z) + (1-y) softplus(z));   dz = weight * v_c (sigmoid(z) - y)
- *   softmax:  loss[b] = weight * sum_c -v_c y_c log softmax(z)_c;   dz_c = weight * (softmax(z)_c sum_k v_k y_k - v_c
- * y_c) logits (samples, classes); labels (samples, label_width) int32 in 0..C-1, or -1 for none, no class twice in a
- * row; weight = 1 / batch; loss (samples); dlogits (samples, classes) may be NULL or logits. C = 1: smoothing = 0. */
+ *   softmax:  loss[b] = weight * sum_c -v_c y_c log softmax(z)_c;   dz_c = weight * (softmax(z)_c
+ *             sum_k v_k y_k - v_c y_c)
+ *
+ * logits (samples, classes); labels (samples, label_width) int32 in 0..C-1, or -1 for none, no class twice in a row;
+ * weight = 1 / batch; loss (samples); dlogits (samples, classes) may be NULL or logits. C = 1: smoothing = 0. */
 typedef struct {
     vt_loss_kind kind;
     int64_t samples, classes, label_width;
