@@ -107,17 +107,15 @@ static void test_linear(void **state)
     }
 }
 
-/* The same layer with GELU as its own epilogue, the saved z, and a residual over a period of rows. */
+/* The same layer with an activation as its own epilogue, the saved z, and a residual over a period of rows. */
 static double epilogue_loss(const void *args)
 {
     vt_ref_linear_fwd(NULL, args);
     return weighted(y, dy, ROWS * OUT);
 }
 
-/* Breaks when pre is not what GELU was applied to, or the residual is added before it or at the wrong rows. */
-static void test_epilogue(void **state)
+static void epilogue_of(vt_act act)
 {
-    (void)state;
     double residual[2 * OUT], z[MOST], dz[MOST], dresidual[2 * OUT] = {0}, identity[OUT * OUT] = {0};
     fill(x, ROWS * IN, 0, 1), fill(w, OUT * IN, 0, 1), fill(bias, OUT, 0, 1), fill(dy, ROWS * OUT, 0, 1);
     fill(residual, 2 * OUT, 0, 1);
@@ -128,22 +126,30 @@ static void test_epilogue(void **state)
                                     .w = w,
                                     .bias = bias,
                                     .pre = z,
-                                    .act = VT_ACT_GELU_TANH,
+                                    .act = act,
                                     .residual = residual,
                                     .residual_rows = 2,
                                     .y = y};
     epilogue_loss(&fwd);
     for (int i = 0; i < OUT; i++)
         identity[i * OUT + i] = 1;
-    vt_ref_linear_dx(
-        NULL,
-        &(vt_linear_dx_args){
-            .rows = ROWS, .in = OUT, .out = OUT, .dy = dy, .w = identity, .act = VT_ACT_GELU_TANH, .pre = z, .dx = dz});
+    vt_ref_linear_dx(NULL,
+                     &(vt_linear_dx_args){
+                         .rows = ROWS, .in = OUT, .out = OUT, .dy = dy, .w = identity, .act = act, .pre = z, .dx = dz});
     vt_ref_linear_dx(NULL, &(vt_linear_dx_args){.rows = ROWS, .in = IN, .out = OUT, .dy = dz, .w = w, .dx = dx});
     compare("x", x, dx, ROWS * IN, epilogue_loss, &fwd);
     for (int i = 0; i < ROWS * OUT; i++)
         dresidual[i % (2 * OUT)] += dy[i];
     compare("residual", residual, dresidual, 2 * OUT, epilogue_loss, &fwd);
+}
+
+/* Breaks when pre is not what the activation was applied to, a slope is not that of its activation, or the residual is
+ * added before it or at the wrong rows. */
+static void test_epilogue(void **state)
+{
+    (void)state;
+    for (int act = VT_ACT_NONE; act <= VT_ACT_TANH; act++)
+        epilogue_of((vt_act)act);
 }
 
 static double layernorm_loss(const void *args)

@@ -44,15 +44,36 @@ static void test_patch_order(void **state)
         assert_true((double)patches[last * 12 + i] == 0.5 * expected[i] + 3);
 }
 
-/* Breaks when GELU is not the tanh form (the erf form gives 0.841345 at 1). */
-static void test_gelu(void **state)
+/* Breaks when the two forms of GELU are exchanged, or an activation is another function. */
+static void test_activations(void **state)
 {
     (void)state;
+    static const double expected[][3] = {
+        [VT_ACT_NONE] = {1, -1, 3},
+        [VT_ACT_GELU_TANH] = {0.841191990608, -0.158808009392, 2.996362607918},
+        [VT_ACT_GELU_ERF] = {0.841344746069, -0.158655253931, 2.995950305906},
+        [VT_ACT_TANH] = {0.761594155956, -0.761594155956, 0.995054753687},
+    };
     const float x[] = {1, -1, 3}, one = 1;
-    float y[3];
-    vt_ref_linear_fwd(
-        NULL, &(vt_linear_fwd_args){.rows = 3, .in = 1, .out = 1, .x = x, .w = &one, .act = VT_ACT_GELU_TANH, .y = y});
-    near("gelu", y, (const double[]){0.841191990608, -0.158808009392, 2.996362607918}, 3, 2e-7);
+    for (int act = VT_ACT_NONE; act <= VT_ACT_TANH; act++) {
+        float y[3];
+        vt_ref_linear_fwd(
+            NULL, &(vt_linear_fwd_args){.rows = 3, .in = 1, .out = 1, .x = x, .w = &one, .act = (vt_act)act, .y = y});
+        near("activation", y, expected[act], 3, 2e-7);
+    }
+}
+
+/* Breaks when a weight meets a bf16 operand unrounded, or a bf16 result is not rounded to nearest even: 1 + 2^-8 is a
+ * tie between 1 and 1 + 2^-7. */
+static void test_bf16_product(void **state)
+{
+    (void)state;
+    const uint16_t x[] = {vt_bf16_from_f32(1), vt_bf16_from_f32(-1)};
+    const float w[] = {1 + 0x1p-8f, 0x1p-8f}, bias = 0x1p-7f;
+    uint16_t y;
+    vt_ref_linear_fwd(NULL, &(vt_linear_fwd_args){
+                                .rows = 1, .in = 2, .out = 1, .type = VT_BF16, .x = x, .w = w, .bias = &bias, .y = &y});
+    assert_int_equal(y, vt_bf16_from_f32(1)); /* 1 - 2^-8 + 2^-7 is that tie again */
 }
 
 /* Breaks when the variance divides by cols - 1. */
@@ -457,7 +478,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_patch_order),
-        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_bf16_product),
         cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_stats),

@@ -126,11 +126,47 @@ static void linear_by_row(const shape *s)
     same("linear_dx dx", whole[DX], part[DX], rows * s->in);
 }
 
+/* The same in bf16, whose results are compared as bytes. */
+static void bf16_linear_by_row(const shape *s)
+{
+    const int64_t rows = s->B * s->N, in = s->in, out = s->out, of_results = rows * (in + 2 * out);
+    uint16_t *x = vt_xcalloc((size_t)(rows * (in + out) + 2 * of_results), sizeof *x), *dy = x + rows * in, *results[2];
+    results[0] = dy + rows * out, results[1] = results[0] + of_results;
+    ops.to_bf16(&ex, &(vt_to_bf16_args){.count = rows * in, .x = whole[A], .y = x});
+    ops.to_bf16(&ex, &(vt_to_bf16_args){.count = rows * out, .x = whole[DY], .y = dy});
+    for (int64_t r = -1; r < rows; r++) { /* -1: all rows in one call */
+        const int64_t n = r < 0 ? rows : 1, first = r < 0 ? 0 : r;
+        uint16_t *pre = results[r >= 0], *y = pre + rows * out, *dx = y + rows * out;
+        ops.linear_fwd(&ex, &(vt_linear_fwd_args){.rows = n,
+                                                  .in = in,
+                                                  .out = out,
+                                                  .type = VT_BF16,
+                                                  .x = x + first * in,
+                                                  .w = whole[W],
+                                                  .bias = whole[V],
+                                                  .act = VT_ACT_GELU_ERF,
+                                                  .pre = pre + first * out,
+                                                  .y = y + first * out});
+        ops.linear_dx(&ex, &(vt_linear_dx_args){.rows = n,
+                                                .in = in,
+                                                .out = out,
+                                                .type = VT_BF16,
+                                                .dy = dy + first * out,
+                                                .w = whole[W],
+                                                .act = VT_ACT_GELU_ERF,
+                                                .pre = x + first * in,
+                                                .dx = dx + first * in});
+    }
+    assert_memory_equal(results[0], results[1], (size_t)of_results * sizeof *x);
+    free(x);
+}
+
 /* Breaks when rows at the end of a matrix are summed in another order than the others. */
 static void test_linear(void **state)
 {
     (void)state;
     for_all(linear_by_row, 1);
+    for_all(bf16_linear_by_row, 1);
 }
 
 static void attention_in(const shape *s, vt_real type, const void *qkv, const void *dy)
@@ -349,6 +385,9 @@ static void test_loss(void **state)
     for_all(loss_by_sample, 1);
 }
 
+/* Operands of a bf16 product, or NULL. */
+static uint16_t *dy_bf16, *x_bf16;
+
 /* The three sums over samples [first, first + samples) with `slices` slices, into to[Y] (dw), to[Z] (dbias), to[R1]
  * (dgamma), to[R2] (dbeta), to[V] (sum_samples). */
 static void sums(const shape *s, int64_t first, int64_t samples, int slices, int accumulate, float *const *to)
@@ -358,8 +397,9 @@ static void sums(const shape *s, int64_t first, int64_t samples, int slices, int
                                             .tokens = s->N,
                                             .in = s->in,
                                             .out = s->out,
-                                            .dy = whole[DY] + row * s->out,
-                                            .x = whole[A] + row * s->in,
+                                            .type = dy_bf16 ? VT_BF16 : VT_F32,
+                                            .dy = dy_bf16 ? (void *)(dy_bf16 + row * s->out) : whole[DY] + row * s->out,
+                                            .x = dy_bf16 ? (void *)(x_bf16 + row * s->in) : whole[A] + row * s->in,
                                             .slices = slices,
                                             .accumulate = accumulate,
                                             .dw = to[Y],
@@ -445,12 +485,25 @@ static void sums_by_slice(const shape *s)
     }
 }
 
+static void bf16_sums_by_slice(const shape *s)
+{
+    const int64_t rows = s->B * s->N;
+    dy_bf16 = vt_xcalloc((size_t)(rows * s->out), sizeof *dy_bf16);
+    x_bf16 = vt_xcalloc((size_t)(rows * s->in), sizeof *x_bf16);
+    ops.to_bf16(&ex, &(vt_to_bf16_args){.count = rows * s->out, .x = whole[DY], .y = dy_bf16});
+    ops.to_bf16(&ex, &(vt_to_bf16_args){.count = rows * s->in, .x = whole[A], .y = x_bf16});
+    sums_by_slice(s);
+    free(dy_bf16), free(x_bf16);
+    dy_bf16 = x_bf16 = NULL;
+}
+
 /* Breaks when partials are not cut at the contract's samples, are added in another order, or depend on the whole call.
  */
 static void test_sums(void **state)
 {
     (void)state;
     for_all(sums_by_slice, 0); /* ref keeps its partials in double */
+    for_all(bf16_sums_by_slice, 0);
 }
 
 int main(void)
