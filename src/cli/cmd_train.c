@@ -96,6 +96,7 @@ static void print_json(const char *run, const vt_train_result *r, const char *ou
     (void)json_object_set_new(root, "resumed_from", r->resumed_from < 0 ? json_null() : json_integer(r->resumed_from));
     (void)json_object_set_new(root, "last_loss",
                               r->step == r->resumed_from ? json_null() : vt_json_number(r->last_loss));
+    (void)json_object_set_new(root, "skipped", json_integer(r->skipped));
     (void)json_object_set_new(root, "seconds", vt_json_number(r->seconds));
     (void)json_object_set_new(root, "images_per_second", vt_json_number(r->images_per_second));
     (void)json_object_set_new(root, "plan_total_bytes", json_integer((json_int_t)r->plan_total));
@@ -118,6 +119,8 @@ static void print_summary(const char *run, const vt_train_result *r)
     if (r->images_per_second > 0)
         printf(" (%.0f images/s)", r->images_per_second);
     printf("\n");
+    if (r->skipped > 0)
+        printf("skipped     %d updates that diverged; the checkpoint's manifest.json lists their images\n", r->skipped);
     if (r->evaluated)
         vt_report_classification(&r->final_eval);
     printf("memory      %s planned, data included; %s resident", vt_format_bytes(a, (double)r->plan_total),

@@ -175,11 +175,22 @@ static bool same(double x, double recorded)
     return fabs(x - recorded) <= 1e-8 * fabs(recorded);
 }
 
+/* A figure that metrics.jsonl has too, with its nine digits. */
+static const char *figure(char buf[32], double x)
+{
+    if (!isfinite(x))
+        return "not finite";
+    (void)snprintf(buf, 32, "%.9g", x);
+    return buf;
+}
+
 static void print_outcome(const vt_evidence *ev)
 {
-    printf("loss       %.9g, gradient norm %.9g, learning rate %.4g\n", ev->loss, ev->grad_norm, ev->lr);
+    char a[32], b[32];
+    printf("loss       %s, gradient norm %s, learning rate %.4g\n", figure(a, ev->loss), figure(b, ev->grad_norm),
+           ev->lr);
     if (isfinite(ev->recorded_loss))
-        printf("recorded   loss %.9g, gradient norm %.9g: %s\n", ev->recorded_loss, ev->recorded_norm,
+        printf("recorded   loss %s, gradient norm %s: %s\n", figure(a, ev->recorded_loss), figure(b, ev->recorded_norm),
                same(ev->loss, ev->recorded_loss) && same(ev->grad_norm, ev->recorded_norm)
                    ? "the same"
                    : "NOT THE SAME; other data, instruction set or version?");
@@ -191,10 +202,12 @@ static void print_outcome(const vt_evidence *ev)
 
 void vt_replay_print(const char *run, const vt_evidence *ev, bool all)
 {
-    char a[32];
-    printf("update %lld of %s, %s images in %lld micro-batches, from %s\n\n", (long long)ev->update, run,
-           vt_cli_number(a, ev->batch), (long long)(ev->batch / ev->micro_batch),
-           ev->checkpoint ? ev->checkpoint : "the beginning");
+    char a[32], parts[48] = "";
+    int64_t micro_batches = ev->batch / ev->micro_batch;
+    if (micro_batches > 1)
+        (void)snprintf(parts, sizeof parts, " in %lld micro-batches", (long long)micro_batches);
+    printf("update %lld of %s, %s images%s, from %s\n\n", (long long)ev->update, run, vt_cli_number(a, ev->batch),
+           parts, ev->checkpoint ? ev->checkpoint : "the beginning");
     print_outcome(ev);
     print_tensors(ev, all);
     print_attention(ev);

@@ -77,6 +77,7 @@ vt_status vt_trainer_go_back(vt_trainer *tr, vt_err *err)
     vt_log(VT_LOG_WARN, "train.on_divergence is skip: back to step %lld; update %lld and its %lld images are left out",
            (long long)tr->state.step, (long long)update, (long long)tr->t.batch);
     VT_TRY(vt_run_open_metrics(&tr->run, tr->state.step, &elapsed, err));
+    VT_TRY(vt_trainer_restart_loader(tr, err));
     restart_clock(tr);
-    return vt_trainer_restart_loader(tr, err);
+    return VT_OK;
 }

@@ -71,6 +71,7 @@ vt_status vt_train(vt_recipe *recipe, const char *run, bool fresh, const vt_trai
         status = train_and_evaluate(&tr, err);
     result->step = tr.state.step;
     result->images = tr.state.step * tr.t.batch;
+    result->skipped = (int)json_array_size(tr.state.skipped);
     result->seconds = vt_trainer_seconds_since(started);
     result->plan_total = tr.plan.total;
     for (int i = 0; i < tr.plan.n_lines; i++)

@@ -32,6 +32,7 @@ typedef struct {
     bool evaluated;
     vt_classification final_eval;       /* released by vt_train_result_release */
     int64_t step, images, resumed_from; /* resumed_from -1: a new run */
+    int skipped;                        /* updates that the run left out so far (train.on_divergence) */
     double seconds;                     /* of this call */
     double images_per_second;           /* of training steps in this call */
     double last_loss;

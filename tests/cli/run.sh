@@ -136,6 +136,25 @@ test_runs() {
     [ $? -eq 130 ] && grep -q 'going on from' err && ok "SIGINT saves: 130; the run went on" || not_ok "SIGINT saves: 130" err
 }
 
+# --- bad numbers: a run that is made to diverge is explained, its replay shows the same and changes nothing, and says
+# what metrics.jsonl says of good updates
+test_replay() {
+    local before after say step
+    expect "a divergence is explained" 1 '*is not finite; first bad: * images*: shapes*; nothing was updated;*replay=*' \
+        'vitro train shapes-demo optimizer.name=sgd optimizer.lr=1000 optimizer.clip=0 schedule.length=40 schedule.warmup=0 train.save_every=1 train.log_every=1 --run runs/wild'
+    say=$(sed -n 's/.*`\(vitro train [^`]*\)`.*/\1/p' err)
+    step=${say##*=}
+    grep -q "first bad: .*replay=$step" runs/wild/log.txt && ok "log.txt has it" || not_ok "log.txt has it" runs/wild/log.txt
+    before=$(find runs/wild -type f -exec sha256sum {} + | sort)
+    expect "the command that it names shows more" 0 "update $step of runs/wild*first bad  *forward*block 0*backward*attention*parameters*" "$say"
+    expect "all tensors" 0 "*attn.qkv*attn.lse*mlp.fc1*mlp.act*" "$say --all"
+    expect "as JSON" 0 '{*"first_bad"*"samples"*"tensors"*}*' "$say --json"
+    expect "a good update is the recorded one" 0 '*recorded*: the same*all finite*' 'vitro train runs/wild replay=1 train.threads=2'
+    after=$(find runs/wild -type f -exec sha256sum {} + | sort)
+    [ "$before" = "$after" ] && ok "replays leave the run as it was" || not_ok "replays changed the run"
+    expect "skipping has an end" 1 '*10 updates were skipped before*' 'vitro train runs/wild train.on_divergence=skip'
+}
+
 wait_for() { # FILE
     for _ in $(seq 100); do [ -s "$1" ] && return || sleep 0.1; done
 }
@@ -149,6 +168,7 @@ test_bad_input
 test_output
 test_recipes
 test_runs
+test_replay
 echo "1..$((passed + failed))"
 echo "# $passed passed, $failed failed"
 [ "$failed" -eq 0 ]
