@@ -86,7 +86,7 @@ static void hash_run(const char *run, char hex[VT_HASH_HEX])
 
 static vt_evidence replay(const char *run, int64_t update, const char *threads)
 {
-    vt_evidence ev;
+    vt_evidence ev = {0};
     vt_err err = {0};
     char *path = vt_xstrdup(scene_path(&here, run));
     const char *const overrides[] = {threads};
@@ -100,7 +100,7 @@ static vt_evidence replay(const char *run, int64_t update, const char *threads)
 
 static vt_status try_replay(const char *run, int64_t update, vt_err *err)
 {
-    vt_evidence ev;
+    vt_evidence ev = {0};
     vt_recipe r = scene_recipe(&here, NULL);
     vt_status status = vt_replay(&r, scene_path(&here, run), update, NULL, &ev, err);
     vt_evidence_release(&ev);
@@ -185,7 +185,7 @@ static void impossible_replays_are_refused(void **state)
     assert_int_equal(try_replay("nowhere", 3, &err), VT_EINVAL);
     assert_non_null(strstr(err.msg, "holds no run"));
     assert_false(vt_is_dir(scene_path(&here, "nowhere")));
-    vt_evidence ev;
+    vt_evidence ev = {0};
     vt_recipe r = scene_recipe(&here, "model.dropout=0.1", "loss.mixup=0.3", NULL);
     assert_int_equal(vt_replay(&r, scene_path(&here, "good"), 25, NULL, &ev, &err), VT_EINVAL);
     assert_non_null(strstr(err.msg, "replay=25 lies behind the end"));
