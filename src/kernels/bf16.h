@@ -1,4 +1,4 @@
-/* bfloat16: the upper 16 bits of a float32, kept in a uint16_t. Only stored, never computed with. */
+/* bfloat16: the upper 16 bits of a float32, kept in a uint16_t: what is stored, and what products multiply. */
 #ifndef VT_KERNELS_BF16_H
 #define VT_KERNELS_BF16_H
 

@@ -1,10 +1,10 @@
 /* The fast path on the processor, one source compiled for several instruction sets (meson.build says which are in this
  * program: VT_HAVE_AVX512BF16, VT_HAVE_AVX512, VT_HAVE_AVX2; portable always is). What each needs of the processor:
  *
- *   avx512bf16  avx512 and AVX-512 BF16: the same bits as avx512, products of bf16 at several times the speed
- *   avx512    AVX-512 F, BW, DQ and VL, FMA      16 lanes
- *   avx2      AVX2 and FMA                        8 lanes
- *   portable  nothing; no fused multiply-add, so that its results are the same bits on every architecture   4 lanes
+ *   avx512bf16  AVX-512 BF16 besides: the bits of avx512, bf16 products at several times the speed    16 lanes
+ *   avx512      AVX-512 F, BW, DQ and VL, FMA                                                         16 lanes
+ *   avx2        AVX2 and FMA                                                                           8 lanes
+ *   portable    nothing; no fused multiply-add, so that its bits are the same on every architecture    4 lanes
  *
  * Scratch memory for one thread, in bytes, is the largest of (T tokens, K head width rounded up to lanes, D width of a
  * layernorm, S slices of the limits):

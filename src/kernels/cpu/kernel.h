@@ -1,7 +1,7 @@
 /* What the files of this folder share: names that carry the instruction set, slices of samples, and sums over them.
  *
- * Every file is compiled once for each instruction set, with VT_ISA=avx512, avx2 or portable; a function that crosses
- * files gets that as a suffix, so the libraries can be linked together. */
+ * Every file is compiled once for each instruction set, with VT_ISA=avx512bf16, avx512, avx2 or portable; a function
+ * that crosses files gets that as a suffix, so the libraries can be linked together. */
 #ifndef VT_KERNELS_CPU_KERNEL_H
 #define VT_KERNELS_CPU_KERNEL_H
 
