@@ -121,6 +121,29 @@ static vt_status train(const char *run, vt_recipe r, const vt_train_observer *o,
 /* --- replay ---------------------------------------------------------------------------------------------------------
  */
 
+static void assert_same_range(const vt_range *a, const vt_range *b)
+{
+    assert_true(a->smallest == b->smallest && a->largest == b->largest && a->rms == b->rms);
+    assert_true(a->count == b->count && a->not_finite == b->not_finite);
+}
+
+static void assert_same_evidence(const vt_evidence *a, const vt_evidence *b)
+{
+    assert_int_equal(a->n_tensors, b->n_tensors);
+    for (int i = 0; i < a->n_tensors; i++) {
+        assert_string_equal(a->tensors[i].name, b->tensors[i].name);
+        assert_same_range(&a->tensors[i].range, &b->tensors[i].range);
+        assert_true(a->tensors[i].squares == b->tensors[i].squares);
+    }
+    assert_int_equal(a->n_params, b->n_params);
+    for (int i = 0; i < a->n_params; i++) {
+        assert_same_range(&a->params[i].before, &b->params[i].before);
+        assert_same_range(&a->params[i].gradient, &b->params[i].gradient);
+        assert_same_range(&a->params[i].after, &b->params[i].after);
+        assert_true(a->params[i].change_rms == b->params[i].change_rms);
+    }
+}
+
 /* Breaks when a replay is not the update that the run did, depends on threads, or touches the run. */
 static void replay_tells_what_the_run_saw(void **state)
 {
@@ -142,9 +165,7 @@ static void replay_tells_what_the_run_saw(void **state)
         assert_true(a.applied && !a.bad.found);
         assert_true(fabs(a.loss - a.recorded_loss) <= 1e-8 * a.loss);
         assert_true(fabs(a.grad_norm - a.recorded_norm) <= 1e-8 * a.grad_norm);
-        assert_int_equal(a.n_tensors, b.n_tensors);
-        assert_memory_equal(a.tensors, b.tensors, (size_t)a.n_tensors * sizeof *a.tensors);
-        assert_memory_equal(a.params, b.params, (size_t)a.n_params * sizeof *a.params);
+        assert_same_evidence(&a, &b);
         vt_evidence_release(&a);
         vt_evidence_release(&b);
     }
