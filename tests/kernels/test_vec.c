@@ -347,13 +347,71 @@ static void test_gemm(void **state)
     }
 }
 
+/* A chain over n terms of a and b, which are a_step and b_step apart. */
+static float chain(const uint16_t *a, int64_t a_step, const uint16_t *b, int64_t b_step, int64_t n)
+{
+    float acc = 0;
+    for (int64_t p = 0; p < n; p += 2) {
+        const int odd = p + 1 < n;
+        const uint32_t x = a[p * a_step] | (odd ? (uint32_t)a[(p + 1) * a_step] << 16 : 0);
+        const uint32_t y = b[p * b_step] | (odd ? (uint32_t)b[(p + 1) * b_step] << 16 : 0);
+        acc = dot(acc, x, y);
+    }
+    return acc;
+}
+
+/* Breaks when a layer cuts its inner dimension, or the rows of a gradient, between the terms of a pair: both are longer
+ * here than what is taken at a time. */
+static void test_order(void **state)
+{
+    (void)state;
+    enum { ROWS = 7, LONG = 6275, OUT = 3 };
+    const vt_isa *isa = NULL;
+    vt_err err = {0};
+    assert_int_equal(vt_isa_pick(TEXT(VT_ISA), &isa, &err), VT_OK);
+    vt_ops ops;
+    isa->fill(&ops);
+    vt_exec ex = {0};
+    assert_int_equal(vt_pool_new(&ex.pool, 1, &err), VT_OK);
+    ex.scratch_bytes = (isa->scratch_bytes(&(vt_limits){1, 1, LONG, 1}) + 63) / 64 * 64;
+    ex.scratch = aligned_alloc(64, ex.scratch_bytes);
+
+    uint16_t *x = vt_xcalloc(ROWS * LONG, sizeof *x), *w = vt_xcalloc(OUT * LONG, sizeof *w);
+    float *w_f32 = vt_xcalloc(OUT * LONG, sizeof *w_f32), y[ROWS * OUT], residual[ROWS * OUT] = {0};
+    for (int64_t i = 0; i < ROWS * LONG; i++)
+        x[i] = vt_bf16_from_f32((float)vt_rng_normal(&rng));
+    for (int64_t i = 0; i < OUT * LONG; i++) {
+        w[i] = vt_bf16_from_f32((float)vt_rng_normal(&rng));
+        w_f32[i] = vt_bf16_to_f32(w[i]);
+    }
+    vt_linear_fwd_args f = {.rows = ROWS, .in = LONG, .out = OUT, .type = VT_BF16, .x = x, .w = w_f32, .y = y};
+    f.residual = residual, f.residual_rows = ROWS; /* so that y is float32 */
+    ops.linear_fwd(&ex, &f);
+    for (int r = 0; r < ROWS; r++)
+        for (int o = 0; o < OUT; o++)
+            assert_int_equal(bits_of(y[r * OUT + o]), bits_of(chain(x + r * LONG, 1, w + o * LONG, 1, LONG)));
+    /* The same numbers as LONG rows of ROWS and OUT columns. */
+    ops.linear_dw(&ex, &(vt_linear_dw_args){.samples = 1,
+                                            .tokens = LONG,
+                                            .in = OUT,
+                                            .out = ROWS,
+                                            .type = VT_BF16,
+                                            .dy = x,
+                                            .x = w,
+                                            .slices = 1,
+                                            .dw = y});
+    for (int o = 0; o < ROWS; o++)
+        for (int i = 0; i < OUT; i++)
+            assert_int_equal(bits_of(y[o * OUT + i]), bits_of(chain(x + o, ROWS, w + i, OUT, LONG)));
+    vt_pool_free(ex.pool);
+    free(ex.scratch), free(x), free(w), free(w_f32);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_functions),
-        cmocka_unit_test(test_dot),
-        cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_functions), cmocka_unit_test(test_dot),   cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_gemm),      cmocka_unit_test(test_order),
     };
     const vt_isa *isa;
     vt_err err = {0};
