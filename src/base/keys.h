@@ -1,5 +1,5 @@
 /* A table of keys: one row gives the parser, default, range, `key=value` override, "did you mean", help, reference page
- * and the complete dump. train/recipe.c holds the recipe's table; this file is what hangs on any table. */
+ * and the complete dump. train/recipe_keys.c holds the recipe's table; this file is what hangs on any table. */
 #ifndef VT_BASE_KEYS_H
 #define VT_BASE_KEYS_H
 

@@ -1,4 +1,4 @@
-/* A recipe: what is trained, on what, and how. One table of keys (recipe.c) gives parsing, overrides, messages and
+/* A recipe: what is trained, on what, and how. One table of keys (recipe_keys.c) gives parsing, overrides, messages and
  * docs. */
 #ifndef VT_TRAIN_RECIPE_H
 #define VT_TRAIN_RECIPE_H
