@@ -50,18 +50,13 @@ static void predictions_release(predictions *p)
 }
 
 /* Reads, decodes and preprocesses one file into the pixels of image i. */
-static vt_status read_image(const vt_loaded *l, const char *path, vt_image *image, vt_image *spare, uint8_t *pixels,
+static vt_status read_image(const vt_loaded *l, const char *path, vt_read_buffer *b, vt_image *spare, uint8_t *pixels,
                             vt_err *err)
 {
-    unsigned char *data = NULL;
-    size_t size = 0;
+    const vt_image *image = &b->image;
     const vt_model_config *c = &l->info.model;
-    VT_TRY(vt_file_read(path, VT_MAX_FILE_BYTES, &data, &size, err));
-    vt_status status = vt_image_decode(image, data, size, path, err);
-    free(data);
-    VT_TRY(status);
-    if (vt_preprocess_run(&l->preprocess, 0, 0, image, spare, err) != VT_OK)
-        return vt_prefix(err, "%s", path);
+    VT_TRY(vt_read_buffer_file(b, path, err));
+    VT_TRY(vt_preprocess_load(&l->preprocess, 0, 0, b, spare, path, err));
     if (image->height != c->image_height || image->width != c->image_width)
         return vt_fail(err, VT_EFORMAT, "%s: preprocessing (%s) ends at %lldx%lld, but the model takes %lldx%lld", path,
                        l->info.preprocess, (long long)image->width, (long long)image->height, (long long)c->image_width,
@@ -87,7 +82,8 @@ static void predict_all(vt_cli *cli, vt_loaded *l, const vt_args *args, predicti
     const vt_model_config *c = &l->info.model;
     const int64_t n = args->n - 1, samples = l->engine.model.use.samples;
     const size_t image_bytes = (size_t)(c->image_height * c->image_width * 3);
-    vt_image image = {0}, spare = {0};
+    vt_read_buffer buffer = {0};
+    vt_image spare = {0};
     int64_t done = 0; /* of p->n, those with logits */
     p->height = c->image_height;
     p->width = c->image_width;
@@ -99,7 +95,7 @@ static void predict_all(vt_cli *cli, vt_loaded *l, const vt_args *args, predicti
         vt_err why = {0};
         const char *path = args->list[i + 1];
         uint8_t *batch = p->pixels + (p->keep_pixels ? (size_t)done * image_bytes : 0);
-        if (read_image(l, path, &image, &spare, batch + (size_t)(p->n - done) * image_bytes, &why) == VT_OK) {
+        if (read_image(l, path, &buffer, &spare, batch + (size_t)(p->n - done) * image_bytes, &why) == VT_OK) {
             p->names[p->n++] = path;
         } else {
             p->bad++;
@@ -110,7 +106,7 @@ static void predict_all(vt_cli *cli, vt_loaded *l, const vt_args *args, predicti
             done = p->n;
         }
     }
-    vt_image_release(&image);
+    vt_read_buffer_release(&buffer);
     vt_image_release(&spare);
 }
 

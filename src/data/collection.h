@@ -39,8 +39,9 @@ typedef struct {
     /* What identifies the collection as a whole, and one sample; either may be NULL. */
     void (*identify)(const vt_collection *c, vt_hasher *h);
     void (*identify_sample)(const vt_collection *c, int64_t i, vt_hasher *h);
-    /* Decodes sample i into b->image; thread-safe. The message names the sample. */
-    vt_status (*read)(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err);
+    /* Reads sample i's encoded file into b->bytes (vt_read_buffer_reserve), or draws b->image where there is no file;
+     * thread-safe. The message names the sample. */
+    vt_status (*fetch)(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err);
 } vt_collection_kind;
 
 struct vt_collection {
@@ -54,15 +55,8 @@ struct vt_collection {
 
 extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_synthetic_kind;
 
-/* Room for size encoded bytes; at most VT_MAX_FILE_BYTES. */
+/* Room for size encoded bytes, which the caller then reads into b->bytes; at most VT_MAX_FILE_BYTES. */
 vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;
-
-/* Tells whoever watches that the bytes are read, and decoding begins. */
-static inline void vt_read_buffer_decoding(vt_read_buffer *b)
-{
-    if (b->work)
-        atomic_store_explicit(b->work, VT_WORK_DECODE, memory_order_relaxed);
-}
 
 /* Names of classes for a kind whose files hold numbers only: those of classes=FILE, which must name all up to
  * max_label unless labels=FILE makes those numbers void; without it c->classes = max_label + 1. */

@@ -2,13 +2,11 @@
  * folders inside it (Tiny ImageNet keeps PATH/CLASS/images/FILE). Hidden names are skipped; other files are counted and
  * said. Order: by the bytes of the names, so that it is the same everywhere; classes=FILE gives another order of
  * classes. With classes=FILE and labels=FILE folders are no classes: every image in PATH and below is a sample. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -270,31 +268,11 @@ static void folder_identify_sample(const vt_collection *c, int64_t i, vt_hasher 
     vt_hasher_add(h, size, (size_t)n + 1);
 }
 
-static vt_status read_whole(const char *path, vt_read_buffer *b, vt_err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return vt_fail_errno(err, "%s", path);
-    struct stat st;
-    vt_status status;
-    if (fstat(fd, &st) != 0)
-        status = vt_fail_errno(err, "%s", path);
-    else if ((status = vt_read_buffer_reserve(b, (size_t)st.st_size, err)) != VT_OK)
-        vt_prefix(err, "%s", path);
-    else
-        status = vt_file_read_at(fd, path, 0, b->bytes, b->size, err);
-    close(fd);
-    return status;
-}
-
-static vt_status folder_read(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
+static vt_status folder_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
 {
     const folder *f = c->state;
     char *path = vt_path_join(f->root, name_of(f, i));
-    vt_status status = read_whole(path, b, err);
-    vt_read_buffer_decoding(b);
-    if (status == VT_OK)
-        status = vt_image_decode(&b->image, b->bytes, b->size, path, err);
+    vt_status status = vt_read_buffer_file(b, path, err);
     free(path);
     return status;
 }
@@ -308,5 +286,5 @@ const vt_collection_kind vt_folder_kind = {
     .sample_name = folder_name,
     .key = folder_key,
     .identify_sample = folder_identify_sample,
-    .read = folder_read,
+    .fetch = folder_fetch,
 };

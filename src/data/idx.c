@@ -212,7 +212,7 @@ static void idx_identify(const vt_collection *c, vt_hasher *h)
     vt_hasher_add(h, x->images.data, x->images.bytes);
 }
 
-static vt_status idx_read(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
+static vt_status idx_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
 {
     const idx *x = c->state;
     int64_t height = x->images.dims[1], width = x->images.dims[2], pixels = height * width;
@@ -235,5 +235,5 @@ const vt_collection_kind vt_idx_kind = {
     .label = idx_label,
     .sample_name = idx_name,
     .identify = idx_identify,
-    .read = idx_read,
+    .fetch = idx_fetch,
 };

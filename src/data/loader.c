@@ -130,21 +130,18 @@ static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batc
 {
     const vt_loader_options *o = &l->o;
     vt_read_buffer *b = &w->buffer;
-    vt_image *spare = &w->spare;
     int64_t sample = sample_at(l, position);
     char name[256];
     note(l, w, VT_WORK_READ, sample);
-    VT_TRY(vt_source_read(o->source, sample, b, err));
-    note(l, w, VT_WORK_PREPROCESS, -1);
-    if (vt_preprocess_run(o->preprocess, o->seed, (uint64_t)position, &b->image, spare, err) != VT_OK)
-        return vt_prefix(err, "%s", vt_source_sample_name(o->source, sample, name, sizeof name));
+    vt_source_sample_name(o->source, sample, name, sizeof name);
+    VT_TRY(vt_source_fetch(o->source, sample, b, err));
+    VT_TRY(vt_preprocess_load(o->preprocess, o->seed, (uint64_t)position, b, &w->spare, name, err));
     if (b->image.height != o->height || b->image.width != o->width)
         return vt_fail(err, VT_EINVAL,
                        "%s: %lld x %lld pixels (height x width) after preprocessing, but %lld x %lld are wanted; add "
                        "resize(%lld,%lld)",
-                       vt_source_sample_name(o->source, sample, name, sizeof name), (long long)b->image.height,
-                       (long long)b->image.width, (long long)o->height, (long long)o->width, (long long)o->height,
-                       (long long)o->width);
+                       name, (long long)b->image.height, (long long)b->image.width, (long long)o->height,
+                       (long long)o->width, (long long)o->height, (long long)o->width);
     memcpy(slot->images + i * (int64_t)l->image_bytes, b->image.pixels, l->image_bytes);
     vt_source_labels(o->source, sample, slot->labels + i * o->labels, o->labels);
     if (o->board)

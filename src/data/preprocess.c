@@ -381,10 +381,18 @@ vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t wi
     return status;
 }
 
-vt_status vt_preprocess_run(const vt_preprocess *p, uint32_t seed, uint64_t position, vt_image *image, vt_image *spare,
-                            vt_err *err)
+int vt_preprocess_fixed(const vt_preprocess *p)
 {
-    for (int i = 0; i < p->n_ops; i++) {
+    int n = 0;
+    while (n < p->n_ops && !kinds[p->ops[n].kind].random)
+        n++;
+    return n;
+}
+
+vt_status vt_preprocess_run_part(const vt_preprocess *p, int first, int end, uint32_t seed, uint64_t position,
+                                 vt_image *image, vt_image *spare, vt_err *err)
+{
+    for (int i = first; i < end; i++) {
         vt_rng rng = vt_rng_at(seed, VT_STREAM_AUGMENT, position, (uint32_t)i);
         VT_TRY(kinds[p->ops[i].kind].run(&p->ops[i], &rng, image, spare, err));
         vt_image t = *image;
@@ -392,4 +400,29 @@ vt_status vt_preprocess_run(const vt_preprocess *p, uint32_t seed, uint64_t posi
         *spare = t;
     }
     return VT_OK;
+}
+
+vt_status vt_preprocess_run(const vt_preprocess *p, uint32_t seed, uint64_t position, vt_image *image, vt_image *spare,
+                            vt_err *err)
+{
+    return vt_preprocess_run_part(p, 0, p->n_ops, seed, position, image, spare, err);
+}
+
+vt_status vt_preprocess_load_part(const vt_preprocess *p, int end, uint32_t seed, uint64_t position, vt_read_buffer *b,
+                                  vt_image *spare, const char *name, vt_err *err)
+{
+    vt_read_buffer_note(b, VT_WORK_DECODE);
+    if (b->encoded) {
+        b->encoded = false;
+        VT_TRY(vt_image_decode(&b->image, b->bytes, b->size, name, err));
+    }
+    vt_read_buffer_note(b, VT_WORK_PREPROCESS);
+    vt_status status = vt_preprocess_run_part(p, 0, end, seed, position, &b->image, spare, err);
+    return status == VT_OK ? VT_OK : vt_prefix(err, "%s", name);
+}
+
+vt_status vt_preprocess_load(const vt_preprocess *p, uint32_t seed, uint64_t position, vt_read_buffer *b,
+                             vt_image *spare, const char *name, vt_err *err)
+{
+    return vt_preprocess_load_part(p, p->n_ops, seed, position, b, spare, name, err);
 }

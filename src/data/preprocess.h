@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "data/image.h"
+#include "data/source.h"
 
 #define VT_MAX_PREPROCESS 8
 
@@ -46,10 +47,24 @@ bool vt_preprocess_is_random(const vt_preprocess *p);
  * VT_EINVAL says what to add. */
 vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t width, vt_err *err) VT_MUST_USE;
 
+/* Operations before the first random one: what may be computed once and kept. */
+int vt_preprocess_fixed(const vt_preprocess *p);
+
 /* Runs the list: *image is replaced by the result (spare is a second buffer, reused). Fails only where an operation
  * cannot apply (a crop larger than its image), naming both sizes. */
 vt_status vt_preprocess_run(const vt_preprocess *p, uint32_t seed, uint64_t position, vt_image *image, vt_image *spare,
                             vt_err *err) VT_MUST_USE;
+/* Runs operations first .. end - 1, each as in the whole list: [0, k) and then [k, n_ops) is the whole. */
+vt_status vt_preprocess_run_part(const vt_preprocess *p, int first, int end, uint32_t seed, uint64_t position,
+                                 vt_image *image, vt_image *spare, vt_err *err) VT_MUST_USE;
+
+/* What vt_source_fetch left in b becomes b->image behind the whole list. A file is decoded only as far as the list's
+ * first operation needs it; the pixels are those of a full decode. name (of the sample) stands before a message. */
+vt_status vt_preprocess_load(const vt_preprocess *p, uint32_t seed, uint64_t position, vt_read_buffer *b,
+                             vt_image *spare, const char *name, vt_err *err) VT_MUST_USE;
+/* The same, behind operations 0 .. end - 1. */
+vt_status vt_preprocess_load_part(const vt_preprocess *p, int end, uint32_t seed, uint64_t position, vt_read_buffer *b,
+                                  vt_image *spare, const char *name, vt_err *err) VT_MUST_USE;
 
 /* The single operations, for tests and other commands; out must not be in. */
 vt_status vt_resize_bilinear(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err) VT_MUST_USE;

@@ -3,9 +3,12 @@
 #include "data/source.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "data/codec.h"
@@ -305,7 +308,25 @@ size_t vt_source_decode_bytes(const vt_source *s)
 
 vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err)
 {
-    return s->kind->read(&s->all, sample_of(s, i), b, err);
+    char name[256];
+    VT_TRY(vt_source_fetch(s, i, b, err));
+    vt_read_buffer_note(b, VT_WORK_DECODE);
+    if (!b->encoded)
+        return VT_OK;
+    b->encoded = false;
+    return vt_image_decode(&b->image, b->bytes, b->size, vt_source_sample_name(s, i, name, sizeof name), err);
+}
+
+vt_status vt_source_fetch(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err)
+{
+    b->encoded = false;
+    return s->kind->fetch(&s->all, sample_of(s, i), b, err);
+}
+
+void vt_read_buffer_note(const vt_read_buffer *b, vt_work work)
+{
+    if (b->work)
+        atomic_store_explicit(b->work, (int)work, memory_order_relaxed);
 }
 
 void vt_read_buffer_release(vt_read_buffer *b)
@@ -329,7 +350,31 @@ vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err)
         b->capacity = size;
     }
     b->size = size;
+    b->encoded = true;
     return VT_OK;
+}
+
+static vt_status read_open_file(vt_read_buffer *b, int fd, const char *path, vt_err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return vt_fail_errno(err, "%s", path);
+    if (!S_ISREG(st.st_mode))
+        return vt_fail(err, VT_EINVAL, "%s is %s; expected an image file", path,
+                       S_ISDIR(st.st_mode) ? "a folder" : "a pipe or device");
+    if (vt_read_buffer_reserve(b, (size_t)st.st_size, err) != VT_OK)
+        return vt_prefix(err, "%s", path);
+    return vt_file_read_at(fd, path, 0, b->bytes, b->size, err);
+}
+
+vt_status vt_read_buffer_file(vt_read_buffer *b, const char *path, vt_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hang us */
+    if (fd < 0)
+        return vt_fail_errno(err, "%s", path);
+    vt_status status = read_open_file(b, fd, path, err);
+    close(fd);
+    return status;
 }
 
 vt_status vt_collection_name_classes(vt_collection *c, const vt_spec *spec, int64_t max_label, vt_err *err)

@@ -65,14 +65,22 @@ typedef enum { VT_WORK_NONE, VT_WORK_READ, VT_WORK_DECODE, VT_WORK_PREPROCESS } 
 
 /* A worker's buffers, reused from sample to sample; {0} to begin with. */
 typedef struct {
-    unsigned char *bytes; /* encoded */
+    unsigned char *bytes; /* of a file as it was fetched */
     size_t size, capacity;
+    bool encoded; /* fetched into bytes, and not decoded yet; else into image */
     vt_image image;
     atomic_int *work; /* the worker's own note, a vt_work: told when reading becomes decoding; or NULL */
 } vt_read_buffer;
 void vt_read_buffer_release(vt_read_buffer *b);
+/* Reads a regular file of one image, as vt_source_fetch does; a pipe or device is refused and never blocks. */
+vt_status vt_read_buffer_file(vt_read_buffer *b, const char *path, vt_err *err) VT_MUST_USE;
+/* Tells whoever watches what begins. */
+void vt_read_buffer_note(const vt_read_buffer *b, vt_work work);
 
-/* Reads and decodes sample i into b->image. The message names the sample. */
+/* Reads sample i as it is stored: its encoded file into b->bytes (b->encoded true), or, where the kind has pixels and
+ * no files, its pixels into b->image (false). The message names the sample. */
+vt_status vt_source_fetch(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err) VT_MUST_USE;
+/* Fetches, then decodes the whole image into b->image, upright as the file stores it. */
 vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err) VT_MUST_USE;
 
 /* The kinds of source for `-h` and docs: name, form, sentence; NULL-terminated. */

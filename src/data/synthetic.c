@@ -154,7 +154,7 @@ static double grain(vt_rng *r)
     return (sum - 2.0) * 1.7320508075688772;
 }
 
-static vt_status synthetic_read(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
+static vt_status synthetic_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
 {
     const synthetic *s = c->state;
     VT_TRY(vt_image_resize_buffer(&b->image, s->size, s->size, err));
@@ -250,5 +250,5 @@ const vt_collection_kind vt_synthetic_kind = {
     .label = synthetic_label,
     .sample_name = synthetic_name,
     .identify = synthetic_identify,
-    .read = synthetic_read,
+    .fetch = synthetic_fetch,
 };

@@ -268,7 +268,6 @@ static void wds_identify_sample(const vt_collection *c, int64_t i, vt_hasher *h)
 
 static vt_status read_bytes(const shard *sh, const sample *s, vt_read_buffer *b, vt_err *err)
 {
-    VT_TRY(vt_read_buffer_reserve(b, s->size, err));
     if (sh->fd >= 0)
         return vt_file_read_at(sh->fd, sh->path, s->offset, b->bytes, b->size, err);
     int fd = open(sh->path, O_RDONLY | O_CLOEXEC);
@@ -279,17 +278,15 @@ static vt_status read_bytes(const shard *sh, const sample *s, vt_read_buffer *b,
     return status;
 }
 
-static vt_status wds_read(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
+static vt_status wds_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
 {
     const wds *w = c->state;
     const sample *s = &w->samples[i];
     const shard *sh = &w->shards[s->shard];
-    VT_TRY(read_bytes(sh, s, b, err));
-    vt_read_buffer_decoding(b);
-    vt_status status = vt_image_decode(&b->image, b->bytes, b->size, w->names.s + s->name, err);
+    vt_status status = vt_read_buffer_reserve(b, s->size, err);
     if (status != VT_OK)
-        vt_prefix(err, "%s", sh->given);
-    return status;
+        return vt_prefix(err, "%s", sh->given);
+    return read_bytes(sh, s, b, err);
 }
 
 const vt_collection_kind vt_wds_kind = {
@@ -301,5 +298,5 @@ const vt_collection_kind vt_wds_kind = {
     .sample_name = wds_name,
     .key = wds_key,
     .identify_sample = wds_identify_sample,
-    .read = wds_read,
+    .fetch = wds_fetch,
 };

@@ -450,6 +450,28 @@ static void test_help(void **state)
     assert_int_equal(n, 7);
 }
 
+/* Breaks when a list run in two parts differs from the whole, which a cache of its fixed part relies on. */
+static void test_parts_make_the_whole(void **state)
+{
+    vt_preprocess p;
+    vt_image whole = {0}, spare = {0};
+    vt_read_buffer b = {0};
+    assert_int_equal(vt_preprocess_parse(&p, "[resize_small(40), pad(2), random_crop(32), flip]", NULL), VT_OK);
+    assert_int_equal(vt_preprocess_fixed(&p), 2);
+    for (uint64_t position = 0; position < 8; position++) {
+        fx_image(&whole, 61, 47, 5);
+        fx_image(&b.image, 61, 47, 5);
+        assert_int_equal(vt_preprocess_run(&p, 3, position, &whole, &spare, NULL), VT_OK);
+        assert_int_equal(vt_preprocess_load_part(&p, 2, 3, position, &b, &spare, "x", NULL), VT_OK);
+        assert_int_equal(vt_preprocess_run_part(&p, 2, p.n_ops, 3, position, &b.image, &spare, NULL), VT_OK);
+        assert_true(whole.width == b.image.width && whole.height == b.image.height);
+        assert_memory_equal(whole.pixels, b.image.pixels, (size_t)(whole.width * whole.height * 3));
+    }
+    vt_image_release(&whole);
+    vt_image_release(&spare);
+    vt_read_buffer_release(&b);
+}
+
 static int clean(void **state)
 {
     fx_remove_dir();
@@ -459,21 +481,14 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_wrong_lists),
-        cmocka_unit_test(test_check),
-        cmocka_unit_test(test_bilinear_formula),
-        cmocka_unit_test(test_area_formula),
-        cmocka_unit_test(test_resize_by_hand),
-        cmocka_unit_test(test_resize_golden),
-        cmocka_unit_test(test_bilinear_rect),
-        cmocka_unit_test(test_inception_rect),
-        cmocka_unit_test(test_inception_minimum),
-        cmocka_unit_test(test_random_operations),
-        cmocka_unit_test(test_fixed_operations),
-        cmocka_unit_test(test_crop_too_large),
-        cmocka_unit_test(test_mangled_lists),
-        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_parts_make_the_whole), cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_wrong_lists),          cmocka_unit_test(test_check),
+        cmocka_unit_test(test_bilinear_formula),     cmocka_unit_test(test_area_formula),
+        cmocka_unit_test(test_resize_by_hand),       cmocka_unit_test(test_resize_golden),
+        cmocka_unit_test(test_bilinear_rect),        cmocka_unit_test(test_inception_rect),
+        cmocka_unit_test(test_inception_minimum),    cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_fixed_operations),     cmocka_unit_test(test_crop_too_large),
+        cmocka_unit_test(test_mangled_lists),        cmocka_unit_test(test_help),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }
