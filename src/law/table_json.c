@@ -54,7 +54,9 @@ static vt_status pass(vt_table *t, const char *p, const char *end, bool cells, v
     for (size_t line = 1; p < end && status == VT_OK; line++) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         stop = stop ? stop : end;
-        if (strspn(p, " \t\r") < (size_t)(stop - p)) {
+        while (p < stop && (*p == ' ' || *p == '\t' || *p == '\r'))
+            p++;
+        if (p < stop) {
             json_t *root = json_loadb(p, (size_t)(stop - p), 0, NULL);
             if (!json_is_object(root)) {
                 if (cells)
