@@ -101,7 +101,7 @@ static void step(vt_engine *e, const vt_training *t, int64_t number_of_step)
     vt_step_report report;
     vt_pass pass = {.backend = &e->backend,
                     .samples = t->micro_batch,
-                    .pixels = {2.0F / 255, -1},
+                    .pixels = vt_pixel_range_gray(2.0F / 255, -1),
                     .drop = true,
                     .slices = t->slices,
                     .weight = 1.0F / (float)t->batch};

@@ -60,17 +60,18 @@ static vt_status put_settings(const dump *d, vt_err *err)
     const vt_training *t = &d->t;
     const vt_optimizer_config *o = &t->optimizer;
     const vt_schedule *s = &t->schedule;
+    const vt_pixel_range *x = &t->pixels;
     json_t *optimizer =
         json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "lr", o->lr, "decay_body", o->decay_body, "decay_head",
                   o->decay_head, "beta1", o->beta1, "beta2_cap", o->beta2, "clip", o->clip);
     json_t *schedule =
         json_pack("{s:s, s:I, s:I, s:I, s:f}", "name", vt_schedule_names[s->kind], "steps", (json_int_t)s->steps,
                   "warmup", (json_int_t)s->warmup, "cooldown", (json_int_t)s->cooldown, "timescale", s->timescale);
-    json_t *root =
-        json_pack("{s:o, s:o, s:o, s:[f,f], s:I, s:I, s:o}", "model", describe_model(&t->model), "optimizer", optimizer,
-                  "schedule", schedule, "pixels", (double)t->pixels.scale, (double)t->pixels.offset, "batch",
-                  (json_int_t)t->batch, "eval_images", (json_int_t)(d->eval ? vt_source_count(d->eval) : 0),
-                  "parameters", describe_parameters(&d->engine.model));
+    json_t *root = json_pack(
+        "{s:o, s:o, s:o, s:[[f,f,f],[f,f,f]], s:I, s:I, s:o}", "model", describe_model(&t->model), "optimizer",
+        optimizer, "schedule", schedule, "pixels", (double)x->scale[0], (double)x->scale[1], (double)x->scale[2],
+        (double)x->offset[0], (double)x->offset[1], (double)x->offset[2], "batch", (json_int_t)t->batch, "eval_images",
+        (json_int_t)(d->eval ? vt_source_count(d->eval) : 0), "parameters", describe_parameters(&d->engine.model));
     vt_text line = {0};
     vt_json_line(root, &line);
     vt_text_add(&line, "\n");

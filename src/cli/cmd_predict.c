@@ -164,23 +164,31 @@ static void print_json(const vt_loaded *l, const predictions *p, int64_t top)
     free(best);
 }
 
+/* The values that pixels 0 and 255 become, for each color. */
+static json_t *value_range(const vt_pixel_range *pixels)
+{
+    json_t *low = json_array(), *high = json_array();
+    for (int c = 0; c < 3; c++) {
+        (void)json_array_append_new(low, vt_json_number((double)pixels->offset[c]));
+        (void)json_array_append_new(high, vt_json_number((double)(255.0f * pixels->scale[c] + pixels->offset[c])));
+    }
+    return json_pack("[o,o]", low, high);
+}
+
 /* Everything that another program needs to compute the same: the pixels behind preprocessing, their range, the logits.
  */
 static vt_status dump(const vt_loaded *l, const predictions *p, const char *path, vt_err *err)
 {
-    const float low = l->info.pixels.offset, high = 255.0f * l->info.pixels.scale + low;
-    json_t *root = json_object(), *input = json_object(), *range = json_array(), *logits = json_array();
+    json_t *root = json_object(), *input = json_object(), *logits = json_array();
     char *encoded = vt_base64(p->pixels, (size_t)(p->n * p->height * p->width * 3));
     (void)json_object_set_new(input, "images", json_integer(p->n));
     (void)json_object_set_new(input, "height", json_integer(p->height));
     (void)json_object_set_new(input, "width", json_integer(p->width));
     (void)json_object_set_new(input, "pixels_base64", json_string(encoded));
-    (void)json_array_append_new(range, vt_json_number((double)low));
-    (void)json_array_append_new(range, vt_json_number((double)high));
     for (int64_t i = 0; i < p->n; i++)
         (void)json_array_append_new(logits, logits_json(p, i));
     (void)json_object_set_new(root, "input", input);
-    (void)json_object_set_new(root, "value_range", range);
+    (void)json_object_set_new(root, "value_range", value_range(&l->info.pixels));
     (void)json_object_set_new(root, "logits", logits);
     vt_status status = vt_json_save(path, root, err);
     json_decref(root);

@@ -47,7 +47,7 @@ typedef struct {
 } vt_exec;
 
 /* Cuts images into patches and scales pixels in one pass:
- *   patches[b*N + gy*(image_width/P) + gx, c*P*P + py*P + px] = scale * images[b, gy*P+py, gx*P+px, c] + offset
+ *   patches[b*N + gy*(image_width/P) + gx, c*P*P + py*P + px] = scale[c] * images[b, gy*P+py, gx*P+px, c] + offset[c]
  * images (B, image_height, image_width, 3) uint8; patches (t) (B*N, 3*P*P): the column order is that of timm's
  * patch_embed.proj.weight (D, 3, P, P). Grid sides are floor(image side / P): right and bottom remainders are dropped.
  * Mixup (spec 3.6): partner_share s > 0 replaces a pixel x of sample b by (1-s) x + s x', x' that of sample b-1; the
@@ -55,7 +55,7 @@ typedef struct {
 typedef struct {
     int64_t samples, image_height, image_width, patch;
     const uint8_t *images;
-    float scale, offset, partner_share;
+    float scale[3], offset[3], partner_share;
     vt_real type;
     void *patches;
 } vt_patchify_args;

@@ -13,10 +13,11 @@
 static void cut_patches(const vt_model *m, const vt_pass *p)
 {
     assert(p->partner_share == 0.0F || m->use.mix);
+    const float *scale = p->pixels.scale, *offset = p->pixels.offset;
     vt_run(p->backend, patchify, .samples = p->samples, .image_height = m->config.image_height,
            .image_width = m->config.image_width, .patch = m->config.patch, .images = m->images,
-           .scale = p->pixels.scale, .offset = p->pixels.offset, .partner_share = p->partner_share, .type = m->use.type,
-           .patches = m->layout->wide);
+           .scale = {scale[0], scale[1], scale[2]}, .offset = {offset[0], offset[1], offset[2]},
+           .partner_share = p->partner_share, .type = m->use.type, .patches = m->layout->wide);
 }
 
 void vt_model_embed_forward(vt_model *m, const vt_pass *p)

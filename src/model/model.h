@@ -110,10 +110,15 @@ vt_limits vt_model_limits(const vt_model *m, int slices);
 /* Initial values of spec 2.2. */
 void vt_model_init_values(vt_model *m, vt_device *device, uint32_t seed);
 
-/* Pixels become scale * pixel + offset in the patch operation: value_range(-1, 1) is 2/255, -1. */
+/* Pixels of color c become scale[c] * pixel + offset[c] in the patch operation: values from -1 to 1 are 2/255, -1. */
 typedef struct {
-    float scale, offset;
+    float scale[3], offset[3];
 } vt_pixel_range;
+/* The same for all three colors. */
+static inline vt_pixel_range vt_pixel_range_gray(float scale, float offset)
+{
+    return (vt_pixel_range){{scale, scale, scale}, {offset, offset, offset}};
+}
 
 /* What the logits are held to (kernels/ops.h, cross_entropy). */
 typedef struct {

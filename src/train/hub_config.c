@@ -67,16 +67,20 @@ static double rounded(double x)
     return vt_parse_f64(text, &value, NULL) == VT_OK ? value : x;
 }
 
-/* timm normalises (pixel/255 - mean) / std; vitro scales pixels to a range: mean and std that say the same. */
+/* timm normalises (pixel/255 - mean) / std, vitro scale * pixel + offset: mean and std that say the same. */
 static json_t *pretrained_cfg(const vt_checkpoint_info *info)
 {
     const vt_model_config *c = &info->model;
-    double exact = 1.0 / (255.0 * (double)info->pixels.scale);
-    double std = rounded(exact), mean = rounded(-(double)info->pixels.offset * exact);
+    double mean[3], std[3];
+    for (int i = 0; i < 3; i++) {
+        double exact = 1.0 / (255.0 * (double)info->pixels.scale[i]);
+        std[i] = rounded(exact);
+        mean[i] = rounded(-(double)info->pixels.offset[i] * exact);
+    }
     return json_pack("{s:[i,I,I], s:[f,f,f], s:[f,f,f], s:I, s:s, s:s, s:f, s:b}", "input_size", 3,
-                     (json_int_t)c->image_height, (json_int_t)c->image_width, "mean", mean, mean, mean, "std", std, std,
-                     std, "num_classes", (json_int_t)c->classes, "first_conv", "patch_embed.proj", "classifier", "head",
-                     "crop_pct", 1.0, "fixed_input_size", 1);
+                     (json_int_t)c->image_height, (json_int_t)c->image_width, "mean", mean[0], mean[1], mean[2], "std",
+                     std[0], std[1], std[2], "num_classes", (json_int_t)c->classes, "first_conv", "patch_embed.proj",
+                     "classifier", "head", "crop_pct", 1.0, "fixed_input_size", 1);
 }
 
 static json_t *label_names(const vt_checkpoint_info *info)
@@ -87,14 +91,22 @@ static json_t *label_names(const vt_checkpoint_info *info)
     return names;
 }
 
+/* A number for each color; one where they are the same. */
+static json_t *by_color(const float x[3])
+{
+    if (x[0] == x[1] && x[0] == x[2])
+        return json_real((double)x[0]);
+    return json_pack("[f,f,f]", (double)x[0], (double)x[1], (double)x[2]);
+}
+
 static json_t *own_section(const vt_checkpoint_info *info)
 {
     const vt_model_config *c = &info->model;
-    return json_pack("{s:I, s:s, s:I, s:f, s:f, s:s, s:s, s:f, s:f, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp,
+    return json_pack("{s:I, s:s, s:I, s:f, s:f, s:s, s:s, s:o, s:o, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp,
                      "positions", vt_positions_names[c->positions], "representation", (json_int_t)c->representation,
                      "norm_eps", c->norm_eps, "head_bias", c->head_bias, "loss", vt_xent_names[info->loss],
-                     "preprocess", info->preprocess, "pixel_scale", (double)info->pixels.scale, "pixel_offset",
-                     (double)info->pixels.offset, "classes_named", info->named, "step", (json_int_t)info->step,
+                     "preprocess", info->preprocess, "pixel_scale", by_color(info->pixels.scale), "pixel_offset",
+                     by_color(info->pixels.offset), "classes_named", info->named, "step", (json_int_t)info->step,
                      "images", (json_int_t)info->images);
 }
 
@@ -194,19 +206,37 @@ static vt_status load_labels(const json_t *root, const char *path, vt_checkpoint
     return VT_OK;
 }
 
+/* A number for each color, or one for all. */
+static vt_status get_by_color(const json_t *own, const char *key, const char *path, float x[3], vt_err *err)
+{
+    const json_t *list = json_object_get(own, key);
+    double all = 0;
+    if (!json_is_array(list)) {
+        VT_TRY(vt_json_get_f64(own, key, path, &all, err));
+        x[0] = x[1] = x[2] = (float)all;
+        return VT_OK;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_number(v) || json_array_size(list) != 3)
+            return vt_fail(err, VT_EFORMAT, "%s: %s must be a number, or a list of three for red, green and blue", path,
+                           key);
+        x[i] = (float)json_number_value(v);
+    }
+    return VT_OK;
+}
+
 static vt_status load_own(const json_t *own, const char *path, vt_checkpoint_info *info, vt_err *err)
 {
     const char *preprocess = NULL;
-    double scale = 0, offset = 0;
     vt_preprocess parsed;
     VT_TRY(vt_json_get_string(own, "preprocess", path, &preprocess, err));
-    VT_TRY(vt_json_get_f64(own, "pixel_scale", path, &scale, err));
-    VT_TRY(vt_json_get_f64(own, "pixel_offset", path, &offset, err));
+    VT_TRY(get_by_color(own, "pixel_scale", path, info->pixels.scale, err));
+    VT_TRY(get_by_color(own, "pixel_offset", path, info->pixels.offset, err));
     VT_TRY(vt_json_get_i64(own, "step", path, &info->step, err));
     VT_TRY(vt_json_get_i64(own, "images", path, &info->images, err));
     if (vt_preprocess_parse(&parsed, preprocess, err) != VT_OK)
         return vt_prefix(err, "%s: preprocess", path);
-    info->pixels = (vt_pixel_range){(float)scale, (float)offset};
     info->preprocess = vt_xstrdup(preprocess);
     VT_TRY(get_name(own, "loss", vt_xent_names, VT_LOSS_SIGMOID, path, &info->loss, err));
     info->named = json_is_true(json_object_get(own, "classes_named"));

@@ -142,30 +142,69 @@ static vt_status resolve_use(const vt_recipe *r, const vt_data_facts *data, vt_t
     return VT_OK;
 }
 
-vt_status vt_recipe_class_weights(const vt_recipe *r, const vt_training *t, const int64_t *counts, int64_t data_classes,
-                                  int64_t images, float *weights, vt_err *err)
+/* Numbers of a list "[a, b, ...]" between least and most; how many there are, or -1 where the text is no such list or
+ * has more than `limit`. */
+static int64_t parse_list(const char *p, double least, double most, double *values, int64_t limit)
 {
-    const char *p = r->loss.class_weights;
-    int64_t classes = t->model.classes, n = 0;
-    for (int64_t c = 0; c < classes; c++) {
-        bool counted = c < data_classes && counts[c] > 0;
-        weights[c] = counted ? (float)((double)images / ((double)data_classes * (double)counts[c])) : 1.0F;
-    }
-    if (strcmp(p, "balanced") == 0)
-        return VT_OK;
+    int64_t n = 0;
     for (p += strspn(p, "[ "); *p != '\0' && *p != ']'; p += strspn(p, ", ")) {
         char number[32];
         double value = 0;
         size_t length = strcspn(p, ", ]");
         (void)snprintf(number, sizeof number, "%.*s", (int)(length < 31 ? length : 31), p);
-        if (vt_parse_f64(number, &value, NULL) != VT_OK || !(value >= 0 && value <= 1e6) || n == classes)
-            return vt_fail(err, VT_EINVAL,
-                           "loss.class_weights is \"%.60s\"; expected none, balanced, or a list of %lld numbers from 0 "
-                           "to 1e6, one for each class",
-                           r->loss.class_weights, (long long)classes);
-        weights[n++] = (float)value;
+        if (vt_parse_f64(number, &value, NULL) != VT_OK || !(value >= least && value <= most) || n == limit)
+            return -1;
+        values[n++] = value;
         p += length;
     }
+    return n;
+}
+
+vt_status vt_recipe_pixels(const vt_recipe *r, vt_pixel_range *pixels, vt_err *err)
+{
+    double low = r->data.value_min, high = r->data.value_max, mean[3], std[3];
+    if (high <= low)
+        return vt_fail(err, VT_EINVAL, "data.value_max is %g; it must be above data.value_min (%g)", high, low);
+    *pixels = vt_pixel_range_gray((float)((high - low) / 255.0), (float)low);
+    if (r->data.mean[0] == '\0' && r->data.std[0] == '\0')
+        return VT_OK;
+    if (parse_list(r->data.mean, -1e6, 1e6, mean, 3) != 3)
+        return vt_fail(err, VT_EINVAL,
+                       "data.mean is \"%.60s\"; beside data.std it must be three numbers, as in "
+                       "[0.485, 0.456, 0.406]",
+                       r->data.mean);
+    if (parse_list(r->data.std, 1e-6, 1e6, std, 3) != 3)
+        return vt_fail(err, VT_EINVAL,
+                       "data.std is \"%.60s\"; beside data.mean it must be three numbers from 1e-6 to "
+                       "1e6, as in [0.229, 0.224, 0.225]",
+                       r->data.std);
+    for (int c = 0; c < 3; c++) {
+        pixels->scale[c] = (float)(1.0 / (255.0 * std[c]));
+        pixels->offset[c] = (float)(-mean[c] / std[c]);
+    }
+    return VT_OK;
+}
+
+vt_status vt_recipe_class_weights(const vt_recipe *r, const vt_training *t, const int64_t *counts, int64_t data_classes,
+                                  int64_t images, float *weights, vt_err *err)
+{
+    int64_t classes = t->model.classes;
+    for (int64_t c = 0; c < classes; c++) {
+        bool counted = c < data_classes && counts[c] > 0;
+        weights[c] = counted ? (float)((double)images / ((double)data_classes * (double)counts[c])) : 1.0F;
+    }
+    if (strcmp(r->loss.class_weights, "balanced") == 0)
+        return VT_OK;
+    double *list = vt_xcalloc((size_t)classes, sizeof *list);
+    int64_t n = parse_list(r->loss.class_weights, 0, 1e6, list, classes);
+    for (int64_t c = 0; c < n; c++)
+        weights[c] = (float)list[c];
+    free(list);
+    if (n < 0)
+        return vt_fail(err, VT_EINVAL,
+                       "loss.class_weights is \"%.60s\"; expected none, balanced, or a list of %lld numbers from 0 to "
+                       "1e6, one for each class",
+                       r->loss.class_weights, (long long)classes);
     if (n != classes)
         return vt_fail(err, VT_EINVAL, "loss.class_weights lists %lld weights; there are %lld classes", (long long)n,
                        (long long)classes);
@@ -186,10 +225,7 @@ vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_tr
     VT_TRY(resolve_preprocess("data.preprocess", r->data.preprocess, r->model.image, true, &t->preprocess, err));
     VT_TRY(resolve_preprocess("data.eval_preprocess", r->data.eval_preprocess, r->model.image, false,
                               &t->eval_preprocess, err));
-    if (r->data.value_max <= r->data.value_min)
-        return vt_fail(err, VT_EINVAL, "data.value_max is %g; it must be above data.value_min (%g)", r->data.value_max,
-                       r->data.value_min);
-    t->pixels = (vt_pixel_range){(float)((r->data.value_max - r->data.value_min) / 255.0), (float)r->data.value_min};
+    VT_TRY(vt_recipe_pixels(r, &t->pixels, err));
 
     t->batch = r->train.batch;
     t->micro_batch = r->train.micro_batch;

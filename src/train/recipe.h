@@ -29,7 +29,8 @@ typedef struct {
         char *train, *eval;                 /* SPECs; eval "": none */
         char *preprocess, *eval_preprocess; /* lists */
         double value_min, value_max;
-        int64_t workers; /* 0: auto */
+        char *mean, *std; /* lists of 3; "": value_min and value_max */
+        int64_t workers;  /* 0: auto */
     } data;
     struct {
         int64_t batch, micro_batch, slices, seed; /* micro_batch 0: auto */
@@ -111,6 +112,9 @@ vt_data_facts vt_data_facts_of(const vt_source *source);
 
 /* t borrows texts of r. Messages name the key. */
 vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err) VT_MUST_USE;
+
+/* What a pixel becomes: data.value_min to data.value_max, or (pixel/255 - data.mean) / data.std. */
+vt_status vt_recipe_pixels(const vt_recipe *r, vt_pixel_range *pixels, vt_err *err) VT_MUST_USE;
 
 /* loss.class_weights in numbers: weights (t->model.classes floats) from the counts of the training data's classes
  * (data_classes of them; an unused class weighs 1). */

@@ -58,6 +58,11 @@ const vt_key vt_recipe_keys[] = {
      "the value that a pixel of 0 becomes"},
     {"data.value_max", VT_KEY_F64, AT(data.value_max), "1", -1e6, 1e6, NULL, NULL, false,
      "the value that a pixel of 255 becomes"},
+    {"data.mean", VT_KEY_STRING, AT(data.mean), "", 0, 0, NULL, NULL, false,
+     "in place of data.value_min and data.value_max: red, green and blue of a mean that is taken from pixels between 0 "
+     "and 1, [0.485, 0.456, 0.406]; together with data.std"},
+    {"data.std", VT_KEY_STRING, AT(data.std), "", 0, 0, NULL, NULL, false,
+     "what pixels minus data.mean are divided by, [0.229, 0.224, 0.225]"},
     {"data.workers", VT_KEY_AUTO_I64, AT(data.workers), "auto", 0, 256, NULL, "threads", true,
      "threads that read, decode and preprocess; never changes results"},
 

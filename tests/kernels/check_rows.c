@@ -37,7 +37,10 @@ static void make_patchify(check_case *c)
     const int64_t P = c->dims[3], image = height * width * 3;
     vt_patchify_args *a = &c->args.patchify;
     *a = (vt_patchify_args){.samples = B, .image_height = height, .image_width = width, .patch = P};
-    a->scale = 2 / 255.0f, a->offset = -1;
+    for (int i = 0; i < 3; i++) {
+        a->scale[i] = (float)(2 + i) / 255.0f;
+        a->offset[i] = -1 + 0.3f * (float)i;
+    }
     a->partner_share = shares[check_choose(c, "share_of", 3)];
     a->type = check_choose_type(c, "bf16");
     const int64_t count = (B + (a->partner_share > 0)) * image; /* mixup: an image before the first */
@@ -61,8 +64,8 @@ static void bound_patchify(check_case *c)
     double *bound = check_bound(c, "patches");
     const double roundings = a.partner_share > 0 ? 4 : 1;
     for (int64_t i = 0; i < count; i++) {
-        const double scaled = fabs((double)y[i] - a.offset), value = fabs((double)y[i]);
-        const double offset = a.partner_share > 0 ? fabs((double)a.offset) : 0;
+        const double added = a.offset[i / (P * P) % 3], scaled = fabs((double)y[i] - added), value = fabs((double)y[i]);
+        const double offset = a.partner_share > 0 ? fabs(added) : 0;
         bound[i] = check_rounded(c->args.patchify.type, y[i], CHECK_U * (roundings * scaled + 2 * value + 2 * offset));
     }
     free(y);

@@ -19,7 +19,8 @@ static void near(const char *what, const float *x, const double *expected, int n
             fail_msg("%s[%d] is %.9g, expected %.9g", what, i, (double)x[i], expected[i]);
 }
 
-/* Breaks when channels, rows or columns of a patch are in another order than timm's patch_embed.proj.weight. */
+/* Breaks when channels, rows or columns of a patch are in another order than timm's patch_embed.proj.weight, or a color
+ * is scaled as another. */
 static void test_patch_order(void **state)
 {
     (void)state;
@@ -35,13 +36,14 @@ static void test_patch_order(void **state)
                                               .image_width = WIDTH,
                                               .patch = P,
                                               .images = image,
-                                              .scale = 0.5f,
-                                              .offset = 3,
+                                              .scale = {0.5f, 0.25f, 2},
+                                              .offset = {3, -1, 0.5f},
                                               .patches = patches});
     const int last = 3; /* the patch at rows 2, 3 and columns 2, 3; row 4 is dropped */
     static const double expected[] = {22, 23, 32, 33, 122, 123, 132, 133, 222, 223, 232, 233};
+    static const double scale[] = {0.5, 0.25, 2}, offset[] = {3, -1, 0.5};
     for (int i = 0; i < 12; i++)
-        assert_true((double)patches[last * 12 + i] == 0.5 * expected[i] + 3);
+        assert_true((double)patches[last * 12 + i] == scale[i / 4] * expected[i] + offset[i / 4]);
 }
 
 /* Breaks when the two forms of GELU are exchanged, or an activation is another function. */

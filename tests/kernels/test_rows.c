@@ -181,14 +181,15 @@ static void test_mixup(void **state)
                                               .image_width = 1,
                                               .patch = 1,
                                               .images = images[1],
-                                              .scale = 0.5f,
-                                              .offset = -3,
+                                              .scale = {0.5f, 1, 0.25f},
+                                              .offset = {-3, 0, 1},
                                               .partner_share = 0.25f,
                                               .patches = y});
         for (int b = 0; b < 2; b++)
             for (int c = 0; c < 3; c++) {
+                static const double scale[] = {0.5, 1, 0.25}, offset[] = {-3, 0, 1};
                 const double pixel = 0.75 * images[b + 1][c] + 0.25 * images[b][c];
-                assert_true(fabs(y[b * 3 + c] - (0.5 * pixel - 3)) < 1e-4);
+                assert_true(fabs(y[b * 3 + c] - (scale[c] * pixel + offset[c])) < 1e-4);
             }
     }
 }

@@ -117,7 +117,7 @@ void rig_open(rig *r, const rig_options *o)
     r->pass = (vt_pass){
         .backend = &r->backend,
         .samples = o->samples,
-        .pixels = {2.0F / 255.0F, -1.0F},
+        .pixels = vt_pixel_range_gray(2.0F / 255.0F, -1.0F),
         .slices = o->slices > 0 ? o->slices : 1,
         .accumulate = false,
         .weight = 1.0F / (float)o->samples,

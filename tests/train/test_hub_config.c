@@ -1,6 +1,7 @@
 /* config.json: every model that can be trained is rebuilt from it as it was, and timm is told what it can be told. */
 #include "scene.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +54,8 @@ static vt_model_config plain(vt_head_kind head)
                              .head_bias = -6.9};
 }
 
+static vt_pixel_range pixels = {{2.0F / 255.0F, 2.0F / 255.0F, 2.0F / 255.0F}, {-1.0F, -1.0F, -1.0F}};
+
 static const char *save(const vt_model_config *model)
 {
     char names[2][2] = {"a", "b"}, *class_names[] = {names[0], names[1]}, preprocess[] = "[]";
@@ -60,7 +63,7 @@ static const char *save(const vt_model_config *model)
                                .class_names = class_names,
                                .named = true,
                                .preprocess = preprocess,
-                               .pixels = {2.0F / 255.0F, -1.0F},
+                               .pixels = pixels,
                                .step = 3,
                                .images = 12};
     const char *path = scene_path(&here, "config.json");
@@ -131,6 +134,39 @@ static void words_for_timm(void **state)
     assert_non_null(strstr(warning, "not load"));
 }
 
+/* Breaks when a color's scale or offset is lost, timm is told another mean or deviation, or one number for all colors,
+ * as in older files, is no longer read. */
+static void pixel_ranges(void **state)
+{
+    (void)state;
+    const vt_model_config c = plain(VT_HEAD_MAP);
+    const vt_pixel_range one = pixels, three = {{0.017F, 0.0175F, 0.0174F}, {-2.1F, -2.0F, -1.8F}};
+    vt_checkpoint_info info;
+    vt_err err = {0};
+    json_t *root = NULL;
+    assert_int_equal(vt_json_load(save(&c), &root, NULL), VT_OK);
+    assert_true(json_is_number(json_object_get(json_object_get(root, "vitro"), "pixel_scale")));
+    json_decref(root);
+    pixels = three;
+    const char *path = save(&c);
+    pixels = one;
+    assert_int_equal(vt_hub_config_load(path, &info, &err), VT_OK);
+    assert_memory_equal(&info.pixels, &three, sizeof three);
+    vt_checkpoint_info_release(&info);
+    assert_int_equal(vt_json_load(path, &root, NULL), VT_OK);
+    const json_t *hub = json_object_get(root, "pretrained_cfg");
+    for (size_t i = 0; i < 3; i++) {
+        double mean = json_number_value(json_array_get(json_object_get(hub, "mean"), i));
+        double std = json_number_value(json_array_get(json_object_get(hub, "std"), i));
+        assert_true(fabs((1.0 - mean) / std - (255.0 * (double)three.scale[i] + (double)three.offset[i])) < 1e-5);
+        assert_true(fabs(-mean / std - (double)three.offset[i]) < 1e-5);
+    }
+    json_decref(root);
+    assert_int_equal(vt_hub_config_load(save(&c), &info, &err), VT_OK);
+    assert_memory_equal(&info.pixels, &one, sizeof one);
+    vt_checkpoint_info_release(&info);
+}
+
 /* Breaks when a checkpoint from before these keys is refused or becomes another model. */
 static void older_files(void **state)
 {
@@ -184,10 +220,8 @@ static void bad_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),
-        cmocka_unit_test(words_for_timm),
-        cmocka_unit_test(older_files),
-        cmocka_unit_test(bad_words),
+        cmocka_unit_test(round_trip),  cmocka_unit_test(words_for_timm), cmocka_unit_test(pixel_ranges),
+        cmocka_unit_test(older_files), cmocka_unit_test(bad_words),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

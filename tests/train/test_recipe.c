@@ -88,8 +88,23 @@ static void wrong_values(void **state)
     expect_wrong("data.eval_preprocess=[random_crop(12)]", "data.eval_preprocess");
     expect_wrong("data.preprocess=[inception_corp(12)]", "inception_crop");
     expect_wrong("data.value_max=-1", "data.value_max");
+    expect_wrong("data.mean=[0.5, 0.5, 0.5]", "data.std");
+    expect_wrong("data.std=[0.5, 0.5]", "data.mean");
     expect_wrong("train.seed=4294967296", "train.seed");
     expect_wrong("nonsense", "key=value");
+}
+
+/* Breaks when mean and deviation by color do not become the scale and offset of (pixel/255 - mean) / std. */
+static void pixels_by_color(void **state)
+{
+    (void)state;
+    vt_recipe r = scene_recipe(&here, "data.mean=[0.5, 0.25, 0]", "data.std=[0.5, 0.25, 1]", NULL);
+    vt_pixel_range pixels;
+    vt_err err = {0};
+    assert_int_equal(vt_recipe_pixels(&r, &pixels, &err), VT_OK);
+    const vt_pixel_range expected = {{2.0F / 255, 4.0F / 255, 1.0F / 255}, {-1, -1, -0.0F}};
+    assert_memory_equal(&pixels, &expected, sizeof expected);
+    vt_recipe_release(&r);
 }
 
 /* Breaks when auto is not taken from the run, or a fixed key is allowed to change, or a free one refused. */
@@ -145,7 +160,8 @@ static void plan_adds_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(dump_reads_back), cmocka_unit_test(wrong_values),
-                                       cmocka_unit_test(reconcile), cmocka_unit_test(plan_adds_up)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(dump_reads_back), cmocka_unit_test(pixels_by_color),
+                                       cmocka_unit_test(wrong_values), cmocka_unit_test(reconcile),
+                                       cmocka_unit_test(plan_adds_up)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

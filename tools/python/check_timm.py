@@ -6,7 +6,7 @@
 # what vitro computed from the same checkpoint:
 #
 #   {"input": {"images": N, "height": H, "width": W, "pixels_base64": "uint8, N x H x W x 3"},
-#    "value_range": [-1, 1], "logits": [[...], ...]}
+#    "value_range": [[-1, -1, -1], [1, 1, 1]], "logits": [[...], ...]}
 #
 # Exit status: 0 the logits agree, 1 they do not or something does not load, 2 wrong use.
 
@@ -30,14 +30,14 @@ def read_images(document):
     pixels = np.frombuffer(base64.b64decode(info["pixels_base64"], validate=True), np.uint8)
     if pixels.size != np.prod(shape):
         raise ValueError(f"pixels_base64 holds {pixels.size} bytes, not {np.prod(shape)} for {shape}")
-    low, high = document["value_range"]
+    low, high = np.array(document["value_range"])
     values = pixels.reshape(shape).astype(np.float64) * ((high - low) / 255) + low
     return torch.from_numpy(values.astype(np.float32)).permute(0, 3, 1, 2)
 
 
 def check_normalisation(config, value_range):
     """timm's users normalise by the checkpoint's mean and std: they must mean the same value range."""
-    low, high = value_range
+    low, high = np.array(value_range)
     mean, std = -low / (high - low), 1 / (high - low)
     if not np.allclose(config["mean"], mean) or not np.allclose(config["std"], std):
         raise ValueError(

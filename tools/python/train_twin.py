@@ -38,7 +38,7 @@ class Stream:
     def batches(self, images):
         """Images in the model's value range, (count, 3, height, width), and labels."""
         height, width = self.settings["model"]["image"]
-        scale, offset = self.settings["pixels"]
+        scale, offset = (torch.tensor(x).view(3, 1, 1) for x in self.settings["pixels"])
         while images > 0:
             count = min(images, self.settings["batch"])
             pixels = self.array((count, height, width, 3), np.uint8)

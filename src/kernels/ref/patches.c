@@ -18,6 +18,6 @@ void vt_ref_patchify(const vt_exec *ex, const vt_patchify_args *a)
                             double pixel = *own;
                             if (a->partner_share > 0)
                                 pixel = (1 - (double)a->partner_share) * pixel + (double)a->partner_share * own[-image];
-                            vt_ref_put(a->patches, a->type, at++, a->scale * pixel + a->offset);
+                            vt_ref_put(a->patches, a->type, at++, a->scale[c] * pixel + a->offset[c]);
                         }
 }
