@@ -81,6 +81,7 @@ char *vt_cli_number(char *buf, int64_t n);
 int vt_cmd_train(vt_cli *cli, int argc, char **argv);
 int vt_cmd_eval(vt_cli *cli, int argc, char **argv);
 int vt_cmd_fewshot(vt_cli *cli, int argc, char **argv);
+int vt_cmd_embed(vt_cli *cli, int argc, char **argv);
 int vt_cmd_predict(vt_cli *cli, int argc, char **argv);
 int vt_cmd_plan(vt_cli *cli, int argc, char **argv);
 int vt_cmd_data_check(vt_cli *cli, int argc, char **argv);

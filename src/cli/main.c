@@ -16,6 +16,7 @@ const vt_command vt_commands[] = {
     {"eval", "RUN|CHECKPOINT [DATA] [options]", "accuracy on labelled images, with its interval", vt_cmd_eval},
     {"fewshot", "RUN|CHECKPOINT DATA [options]", "accuracy from a few labelled images a class, by ridge regression",
      vt_cmd_fewshot},
+    {"embed", "RUN|CHECKPOINT DATA -o FILE.npy [options]", "features of every image, as NumPy arrays", vt_cmd_embed},
     {"predict", "RUN|CHECKPOINT IMAGE... [options]", "class names with probabilities", vt_cmd_predict},
     {"plan", "RECIPE [key=value ...] | --model SHAPE [options]",
      "parameters, operations and memory, before anything runs", vt_cmd_plan},

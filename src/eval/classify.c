@@ -54,9 +54,8 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
             t->loss += (double)loss[lane];
         if (!isfinite(loss[lane])) {
             char name[256];
-            int64_t position = rows->position + i;
-            vt_source_sample_name(pass->source, pass->picks ? pass->picks[position] : position, name, sizeof name);
-            return vt_fail(err, VT_EDIVERGED, "the loss of %s is not finite: the model's weights have diverged", name);
+            return vt_fail(err, VT_EDIVERGED, "the loss of %s is not finite: the model's weights have diverged",
+                           vt_eval_name(pass, rows->position + i, name, sizeof name));
         }
     }
     return VT_OK;

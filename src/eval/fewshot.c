@@ -161,15 +161,7 @@ typedef struct {
 static vt_status keep_rows(void *context, const vt_eval_rows *rows, vt_err *err)
 {
     store *s = context;
-    for (int64_t i = 0; i < rows->count * s->width; i++)
-        if (!isfinite(rows->features[i])) {
-            char name[256];
-            int64_t position = rows->position + i / s->width;
-            vt_source_sample_name(s->pass->source, s->pass->picks ? s->pass->picks[position] : position, name,
-                                  sizeof name);
-            return vt_fail(err, VT_EDIVERGED, "the features of %s are not finite: the model's weights have diverged",
-                           name);
-        }
+    VT_TRY(vt_eval_check_features(s->pass, rows, err));
     memcpy(s->features + rows->position * s->width, rows->features, (size_t)(rows->count * s->width) * sizeof(float));
     if (s->labels)
         memcpy(s->labels + rows->position, rows->labels, /* one a row: checked */

@@ -4,6 +4,7 @@
 #include "eval/pass.h"
 
 #include <assert.h>
+#include <math.h>
 
 #include "device/device.h"
 
@@ -122,4 +123,20 @@ vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *conte
     vt_loader_free(loader);
     vt_arena_rewind(pass->memory, mark);
     return status;
+}
+
+const char *vt_eval_name(const vt_eval_pass *pass, int64_t position, char *buf, size_t size)
+{
+    return vt_source_sample_name(pass->source, pass->picks ? pass->picks[position] : position, buf, size);
+}
+
+vt_status vt_eval_check_features(const vt_eval_pass *pass, const vt_eval_rows *rows, vt_err *err)
+{
+    const int64_t width = pass->model->feature_width;
+    char name[256];
+    for (int64_t i = 0; i < rows->count * width; i++)
+        if (!isfinite(rows->features[i]))
+            return vt_fail(err, VT_EDIVERGED, "the features of %s are not finite: the model's weights have diverged",
+                           vt_eval_name(pass, rows->position + i / width, name, sizeof name));
+    return VT_OK;
 }

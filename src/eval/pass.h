@@ -1,5 +1,5 @@
 /* One pass of a source through a model: read, preprocess, forward, and hand each micro-batch's results to a receiver.
- * Classification, few-shot, prediction and (later) embeddings are receivers. */
+ * Classification, few-shot and embeddings are receivers. */
 #ifndef VT_EVAL_PASS_H
 #define VT_EVAL_PASS_H
 
@@ -44,5 +44,11 @@ void vt_eval_place(vt_arena *arena, const vt_model *model, int64_t samples);
 /* Runs samples in order, in micro-batches of model->samples, the last one shorter. A receiver that fails ends the pass.
  */
 vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *context, vt_err *err) VT_MUST_USE;
+
+/* The name of the sample at a position of the pass, into buf. */
+const char *vt_eval_name(const vt_eval_pass *pass, int64_t position, char *buf, size_t size);
+
+/* VT_EDIVERGED names the first image of the rows with a feature that is not finite. */
+vt_status vt_eval_check_features(const vt_eval_pass *pass, const vt_eval_rows *rows, vt_err *err) VT_MUST_USE;
 
 #endif

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/math.h"
+#include "base/npy.h"
 #include "base/opts.h"
 #include "base/philox.h"
 #include "base/pool.h"

@@ -37,7 +37,7 @@ test_help() {
 
 # Every command, those first whose examples make what others need.
 commands_in_order() {
-    local first=$'data export\ntrain\neval\nfewshot\npredict'
+    local first=$'data export\ntrain\neval\nfewshot\nembed\npredict'
     echo "$first"
     commands | grep -v -x -F "$first"
 }
@@ -102,6 +102,16 @@ test_output() {
     run 'vitro train good.yaml --run runs/json --json'
     [ "$status" -eq 0 ] && [[ $(cat out) == \{*\} ]] && ok "train --json: results alone on standard output" ||
         not_ok "train --json: results alone on standard output" out err
+    expect "embed --json says what it wrote" 0 '{*"count": 41*"width": 32*}*' \
+        'vitro embed runs/short photos -o features.npy --logits --json'
+    if [ -n "${VITRO_VENV:-}" ] || [ -e "$source/tools/python/.venv" ]; then
+        expect "NumPy opens what embed wrote" 0 '(41, 32) float32 (41,) int64 (41, 16) float32 41*' \
+            "'$source/tools/python/run' -c 'import numpy as np
+a, l, z = (np.load(f\"features{x}.npy\") for x in (\"\", \".labels\", \".logits\"))
+print(a.shape, a.dtype, l.shape, l.dtype, z.shape, z.dtype, len(open(\"features.keys.txt\").read().splitlines()))'"
+    else
+        ok "NumPy opens what embed wrote # SKIP no Python environment (tools/python/setup)"
+    fi
     expect "predict goes on behind a bad image" 1 '*photo.jpg: *0.*text.jpg*' 'vitro predict runs/short bad/text/b/text.jpg photo.jpg'
     expect "predict takes a top" 0 'photo.jpg: * 0.[0-9]*, * 0.[0-9]*' 'vitro predict runs/short photo.jpg --top 2'
     expect "predict dumps what other programs need" 0 '*"pixels_base64"*"value_range"*"logits"*' \
