@@ -33,6 +33,9 @@ typedef struct {
     vt_status (*open)(vt_collection *c, const vt_spec *spec, vt_err *err);
     void (*close)(vt_collection *c);
     int64_t (*label)(const vt_collection *c, int64_t i);
+    /* Where counting labels would take too long: the samples of each class, whose first classes have one more where
+     * that does not make up count; 0: they must be counted. May be NULL. */
+    int64_t (*each_class)(const vt_collection *c);
     void (*sample_name)(const vt_collection *c, int64_t i, char *buf, size_t size);
     /* Its name in labels=FILE, *n bytes; NULL: the index i. */
     const char *(*key)(const vt_collection *c, int64_t i, size_t *n);
@@ -47,6 +50,7 @@ typedef struct {
 struct vt_collection {
     int64_t count, classes;
     char **class_names; /* classes of them, malloc'ed; NULL: bare numbers */
+    bool endless;       /* fresh samples as long as anyone asks; count is then a bound that nobody reaches */
     size_t resident;    /* bytes that stay allocated, class names not counted */
     size_t image_bytes; /* of a decoded image where all have one size; 0: unknown before decoding */
     vt_label_sets labels;
