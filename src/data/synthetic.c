@@ -266,5 +266,6 @@ const vt_collection_kind vt_synthetic_kind = {
     .each_class = synthetic_each_class,
     .sample_name = synthetic_name,
     .identify = synthetic_identify,
+    .distinct = true,
     .fetch = synthetic_fetch,
 };
