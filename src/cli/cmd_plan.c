@@ -81,9 +81,9 @@ static vt_status resolve_recipe(const vt_args *args, planned *p, vt_plan_data *d
     vt_status status = vt_recipe_load(&p->recipe, path, args->list + 1, args->n - 1, err);
     free(path);
     VT_TRY(status);
-    if ((status = vt_source_open(&train, p->recipe.data.train, err)) != VT_OK)
-        (void)vt_prefix(err, "data.train");
-    else if (p->recipe.data.eval[0] && (status = vt_source_open(&eval, p->recipe.data.eval, err)) != VT_OK)
+    status = vt_recipe_open_source(&p->recipe, &train, err);
+    if (status == VT_OK && p->recipe.data.eval[0] &&
+        (status = vt_source_open(&eval, p->recipe.data.eval, err)) != VT_OK)
         (void)vt_prefix(err, "data.eval");
     if (status == VT_OK) {
         data->sources = vt_source_resident_bytes(train) + (eval ? vt_source_resident_bytes(eval) : 0);

@@ -22,7 +22,7 @@ typedef struct {
 } vt_label_row;
 
 typedef struct {
-    vt_label_row *rows; /* one a sample; NULL: the kind's labels hold */
+    vt_label_row *rows; /* one a sample; NULL: classes[i], or the kind's labels where that is NULL too */
     int32_t *classes;
 } vt_label_sets;
 
@@ -32,13 +32,20 @@ typedef struct {
     /* Fills c; on failure source.c calls close on what there is. */
     vt_status (*open)(vt_collection *c, const vt_spec *spec, vt_err *err);
     void (*close)(vt_collection *c);
-    int64_t (*label)(const vt_collection *c, int64_t i);
+    int64_t (*label)(const vt_collection *c, int64_t i); /* NULL where open fills c->labels */
+    /* Where counting labels would take too long: the samples of each class, whose first classes have one more where
+     * that does not make up count; 0: they must be counted. May be NULL. */
+    int64_t (*each_class)(const vt_collection *c);
     void (*sample_name)(const vt_collection *c, int64_t i, char *buf, size_t size);
     /* Its name in labels=FILE, *n bytes; NULL: the index i. */
     const char *(*key)(const vt_collection *c, int64_t i, size_t *n);
     /* What identifies the collection as a whole, and one sample; either may be NULL. */
     void (*identify)(const vt_collection *c, vt_hasher *h);
     void (*identify_sample)(const vt_collection *c, int64_t i, vt_hasher *h);
+    /* Bytes of what fetch reads, so that only samples of one size are compared; NULL: all are of one size, or, where
+     * `distinct` is set, no two are alike. */
+    int64_t (*stored_bytes)(const vt_collection *c, int64_t i);
+    bool distinct;
     /* Reads sample i's encoded file into b->bytes (vt_read_buffer_reserve), or draws b->image where there is no file;
      * thread-safe. The message names the sample. */
     vt_status (*fetch)(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err);
@@ -47,7 +54,9 @@ typedef struct {
 struct vt_collection {
     int64_t count, classes;
     char **class_names; /* classes of them, malloc'ed; NULL: bare numbers */
-    size_t resident;    /* bytes that stay allocated, class names not counted */
+    bool endless;       /* fresh samples as long as anyone asks; count is then a bound that nobody reaches */
+    uint64_t changed; /* mixes sizes and times of change of all files: what was learned from their bytes may be kept */
+    size_t resident;  /* bytes that stay allocated, class names not counted */
     size_t image_bytes; /* of a decoded image where all have one size; 0: unknown before decoding */
     vt_label_sets labels;
     void *state; /* the kind's own */
@@ -57,6 +66,10 @@ extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_syn
 
 /* Room for size encoded bytes, which the caller then reads into b->bytes; at most VT_MAX_FILE_BYTES. */
 vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;
+
+/* Whether an extension (".jpg", in any case) is that of an image, and whether a name has such a one. */
+bool vt_is_image_extension(const char *extension);
+bool vt_is_image_name(const char *name);
 
 /* Names of classes for a kind whose files hold numbers only: those of classes=FILE, which must name all up to
  * max_label unless labels=FILE makes those numbers void; without it c->classes = max_label + 1. */

@@ -290,18 +290,19 @@ void vt_label_sets_release(vt_label_sets *labels)
 int vt_label_sets_of(const vt_collection_kind *kind, const vt_collection *c, int64_t i, int32_t classes[VT_MAX_LABELS])
 {
     if (!c->labels.rows) {
-        classes[0] = (int32_t)kind->label(c, i);
+        classes[0] = c->labels.classes ? c->labels.classes[i] : (int32_t)kind->label(c, i);
         return 1;
     }
     vt_label_row row = c->labels.rows[i];
-    memcpy(classes, c->labels.classes + row.first, row.n * sizeof *classes);
+    if (row.n > 0)
+        memcpy(classes, c->labels.classes + row.first, row.n * sizeof *classes);
     return (int)row.n;
 }
 
 int64_t vt_label_sets_first(const vt_collection_kind *kind, const vt_collection *c, int64_t i)
 {
     if (!c->labels.rows)
-        return kind->label(c, i);
+        return c->labels.classes ? c->labels.classes[i] : kind->label(c, i);
     vt_label_row row = c->labels.rows[i];
     return row.n > 0 ? c->labels.classes[row.first] : -1;
 }

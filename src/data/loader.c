@@ -87,17 +87,11 @@ static vt_batch slot_at(const vt_loader *l, int64_t slot)
     return b;
 }
 
-int64_t vt_loader_sample(const vt_source *source, uint32_t seed, int64_t position)
-{
-    uint64_t n = (uint64_t)vt_source_count(source), p = (uint64_t)position;
-    return (int64_t)vt_permute(seed, p / n, n, p % n);
-}
-
 static int64_t sample_at(const vt_loader *l, int64_t position)
 {
     if (l->o.picks)
         return l->o.picks[position];
-    return l->o.shuffle ? vt_loader_sample(l->o.source, l->o.seed, position) : position;
+    return l->o.shuffle ? vt_source_order(l->o.source, l->o.seed, position) : position;
 }
 
 /* The position whose sample is blended into that of `position`. */

@@ -2,7 +2,7 @@
  * that training consumes them. What lands in a slot depends on the seed and the sample's position alone, never on the
  * number of workers. No memory is taken after the start except decode buffers, which are bounded by VT_MAX_PIXELS.
  *
- * Training order: position p of a run (0, 1, 2, ... over all epochs) is sample vt_permute(seed, p / n, n, p % n).
+ * Training order: position p of a run (0, 1, 2, ... over all epochs) is sample vt_source_order(source, seed, p).
  *
  * Mixup blends sample i of an update's batch with sample i - 1, cyclically (spec 3.6). With mix set, a slot therefore
  * holds one sample more, in front of its first: its partner, as it is at its own position, pixels and labels. Sample
@@ -59,9 +59,6 @@ typedef struct {
 } vt_batch;
 
 typedef struct vt_loader vt_loader;
-
-/* The sample at a position of a run, in training order. */
-int64_t vt_loader_sample(const vt_source *source, uint32_t seed, int64_t position);
 
 /* Host memory of the ring, from an arena that may only count; then new over an arena that places. */
 void *vt_loader_place(vt_arena *arena, const vt_loader_options *o);

@@ -1,159 +1,56 @@
-/* Sources: a SPEC is taken apart, its kind opens the collection, split= and limit= choose samples, and from there every
- * source looks the same. The table of kinds is at the top. */
+/* Sources: parts are opened and joined (part.c, join.c), and from there every source looks the same: sample i is sample
+ * i - first of the part that holds it, and its classes are the source's. */
 #include "data/source.h"
 
 #include <assert.h>
-#include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "data/codec.h"
-#include "data/collection.h"
+#include "data/join.h"
 #include "data/label_sets.h"
-#include "data/select.h"
-
-static const vt_collection_kind *const kinds[] = {&vt_folder_kind, &vt_wds_kind, &vt_idx_kind, &vt_synthetic_kind};
-#define N_KINDS VT_COUNT_OF(kinds)
-
-/* One row an entry of kinds, and NULL at the end; forms and sentences stand here because a table of constants cannot
- * read them from another file. */
-const vt_source_help vt_source_kinds_help[] = {
-    {"folder", "folder:PATH", "class folders: PATH/CLASS/IMAGE.jpg or .png"},
-    {"wds", "wds:PATH/{000..012}.tar", "WebDataset shards, tar or tar.gz: KEY.jpg or KEY.png beside KEY.cls"},
-    {"idx", "idx:IMAGES,LABELS", "the two files of MNIST and its kin, plain or gzip"},
-    {"synthetic", "synthetic:shapes?classes=16&noise=0.1&size=32&count=10000&seed=0",
-     "coloured shapes drawn on the fly; noise is the share of wrong labels"},
-    {NULL, NULL, NULL},
-};
-
-const vt_source_help vt_source_options_help[] = {
-    {"split", "split=[A%:B%]", "the samples from A % to B % of the keyed order, every class in proportion"},
-    {"limit", "limit=N", "the first N of them; a smaller N is part of a larger one"},
-    {"labels", "labels=FILE",
-     "each sample's classes, none or several: a row is NAME, TAB, classes with TAB or comma between"},
-    {"classes", "classes=FILE", "names of the classes in order, one a line; not for synthetic:"},
-    {NULL, NULL, NULL},
-};
-static const char *const common_options[] = {"split", "limit", "labels"};
+#include "data/order.h"
+#include "data/part.h"
 
 struct vt_source {
-    const vt_collection_kind *kind;
-    vt_collection all;
-    vt_spec spec;
-    uint32_t *chosen; /* of all, or NULL: every sample */
+    char *text;
+    vt_part *parts;
+    int n_parts;
     int64_t count;
+    vt_class_list classes;
     int most_labels;    /* of any chosen sample, at least 1 */
     bool single_labels; /* each has exactly one */
-    char **numbers;     /* names of classes that have none */
-    size_t name_bytes;
+    vt_order order;
 };
-
-/* A bare path: a folder, or something that ends in .tar, .tar.gz or .tgz. */
-static const vt_collection_kind *kind_of_path(const char *path, vt_err *err)
-{
-    if (vt_has_suffix(path, ".tar") || vt_has_suffix(path, ".tar.gz") || vt_has_suffix(path, ".tgz"))
-        return &vt_wds_kind;
-    if (vt_is_dir(path))
-        return &vt_folder_kind;
-    if (vt_is_file(path))
-        vt_fail(err, VT_EINVAL, "this file is no .tar, .tar.gz or .tgz; say what it is, as in idx:IMAGES,LABELS");
-    else
-        vt_fail(err, VT_EINVAL,
-                "no such folder or tar file; forms are folder:PATH, wds:PATH/{000..012}.tar, "
-                "idx:IMAGES,LABELS and synthetic:shapes");
-    return NULL;
-}
-
-static const vt_collection_kind *find_kind(const vt_spec *spec, vt_err *err)
-{
-    if (!spec->kind)
-        return kind_of_path(spec->place, err);
-    const char *names[N_KINDS];
-    for (size_t i = 0; i < N_KINDS; i++) {
-        names[i] = kinds[i]->name;
-        if (strcmp(names[i], spec->kind) == 0)
-            return kinds[i];
-    }
-    const char *near = vt_nearest(spec->kind, names, N_KINDS);
-    vt_fail(err, VT_EINVAL, "unknown kind of data '%s'%s%s%s; kinds are folder, wds, idx, synthetic", spec->kind,
-            near ? "; did you mean '" : "", near ? near : "", near ? "'" : "");
-    return NULL;
-}
-
-static vt_status check_options(const vt_source *s, vt_err *err)
-{
-    const char *known[VT_COUNT_OF(common_options) + VT_COUNT_OF(s->kind->options)];
-    int n = 0;
-    for (size_t i = 0; i < VT_COUNT_OF(common_options); i++)
-        known[n++] = common_options[i];
-    for (const char *const *o = s->kind->options; *o; o++)
-        known[n++] = *o;
-    return vt_spec_check_options(&s->spec, known, n, err);
-}
-
-static vt_status choose(vt_source *s, vt_err *err)
-{
-    int64_t from, to, limit;
-    VT_TRY(vt_spec_get_split(&s->spec, &from, &to, err));
-    VT_TRY(vt_spec_get_i64(&s->spec, "limit", 0, 1, INT64_MAX, &limit, err));
-    s->count = s->all.count;
-    if (limit == 0 && from == 0 && to == VT_SHARE_ALL)
-        return VT_OK;
-    return vt_select(s->kind, &s->all, from, to, limit, &s->chosen, &s->count, err);
-}
-
-static int64_t sample_of(const vt_source *s, int64_t i)
-{
-    assert(i >= 0 && i < s->count);
-    return s->chosen ? (int64_t)s->chosen[i] : i;
-}
 
 static void count_labels(vt_source *s)
 {
+    int32_t classes[VT_MAX_LABELS];
     s->most_labels = 1;
     s->single_labels = true;
-    for (int64_t i = 0; s->all.labels.rows && i < s->count; i++) {
-        int n = (int)s->all.labels.rows[sample_of(s, i)].n;
-        s->most_labels = n > s->most_labels ? n : s->most_labels;
-        s->single_labels = s->single_labels && n == 1;
+    for (int k = 0; k < s->n_parts; k++) {
+        const vt_part *p = &s->parts[k];
+        for (int64_t i = 0; p->all.labels.rows && i < p->count; i++) {
+            int n = vt_part_labels(p, i, classes);
+            s->most_labels = n > s->most_labels ? n : s->most_labels;
+            s->single_labels = s->single_labels && n == 1;
+        }
     }
 }
 
-static void name_classes(vt_source *s)
-{
-    int64_t n = s->all.classes;
-    if (!s->all.class_names) {
-        s->numbers = vt_xcalloc((size_t)n, sizeof *s->numbers);
-        for (int64_t c = 0; c < n; c++)
-            s->numbers[c] = vt_xasprintf("%lld", (long long)c);
-    }
-    for (int64_t c = 0; c < n; c++)
-        s->name_bytes += sizeof(char *) + strlen(vt_source_class_name(s, c)) + 1;
-}
-
-/* The kind's messages name files; those of the SPEC itself get it in front. */
 static vt_status open_parts(vt_source *s, const char *text, vt_err *err)
 {
-    vt_status status = vt_spec_parse(&s->spec, text, err);
-    if (status == VT_OK) {
-        s->kind = find_kind(&s->spec, err);
-        status = s->kind ? check_options(s, err) : VT_EINVAL;
+    s->text = vt_xstrdup(text);
+    VT_TRY(vt_join_open(text, &s->parts, &s->n_parts, err));
+    for (int k = 0; k < s->n_parts; k++) {
+        s->parts[k].first = s->count;
+        s->count += s->parts[k].count;
     }
-    if (status == VT_OK) {
-        VT_TRY(s->kind->open(&s->all, &s->spec, err));
-        const char *labels = vt_spec_get(&s->spec, "labels");
-        if (labels)
-            VT_TRY(vt_label_sets_read(s->kind, &s->all, labels, err));
-        assert(s->all.count >= 1 && s->all.classes >= 1);
-        status = choose(s, err);
-    }
-    if (status != VT_OK)
-        vt_prefix(err, "data '%.300s'", text);
-    return status;
+    VT_TRY(vt_join_classes(s->parts, s->n_parts, &s->classes, err));
+    return vt_order_set(&s->order, s->parts, s->n_parts, err);
 }
 
 vt_status vt_source_open(vt_source **source, const char *spec, vt_err *err)
@@ -166,7 +63,6 @@ vt_status vt_source_open(vt_source **source, const char *spec, vt_err *err)
         *source = NULL;
         return status;
     }
-    name_classes(s);
     count_labels(s);
     *source = s;
     return VT_OK;
@@ -176,21 +72,29 @@ void vt_source_close(vt_source *s)
 {
     if (!s)
         return;
-    if (s->numbers)
-        vt_free_names(s->numbers, (size_t)s->all.classes);
-    if (s->all.class_names)
-        vt_free_names(s->all.class_names, (size_t)s->all.classes);
-    if (s->kind)
-        s->kind->close(&s->all);
-    vt_label_sets_release(&s->all.labels);
-    free(s->chosen);
-    vt_spec_release(&s->spec);
+    for (int k = 0; k < s->n_parts; k++)
+        vt_part_close(&s->parts[k]);
+    free(s->parts);
+    vt_class_list_release(&s->classes);
+    vt_order_release(&s->order);
+    free(s->text);
     free(s);
+}
+
+/* The part that holds sample i; *inner is its index there. */
+static const vt_part *part_of(const vt_source *s, int64_t i, int64_t *inner)
+{
+    assert(i >= 0 && i < s->count);
+    int k = 0;
+    while (i >= s->parts[k].first + s->parts[k].count)
+        k++;
+    *inner = i - s->parts[k].first;
+    return &s->parts[k];
 }
 
 const char *vt_source_spec(const vt_source *s)
 {
-    return s->spec.text;
+    return s->text;
 }
 
 int64_t vt_source_count(const vt_source *s)
@@ -198,25 +102,35 @@ int64_t vt_source_count(const vt_source *s)
     return s->count;
 }
 
+bool vt_source_is_endless(const vt_source *s)
+{
+    for (int k = 0; k < s->n_parts; k++) {
+        if (s->parts[k].all.endless)
+            return true;
+    }
+    return false;
+}
+
 int64_t vt_source_classes(const vt_source *s)
 {
-    return s->all.classes;
+    return s->classes.n;
 }
 
 const char *vt_source_class_name(const vt_source *s, int64_t c)
 {
-    assert(c >= 0 && c < s->all.classes);
-    return s->all.class_names ? s->all.class_names[c] : s->numbers[c];
+    assert(c >= 0 && c < s->classes.n);
+    return s->classes.names[c];
 }
 
 bool vt_source_has_names(const vt_source *s)
 {
-    return s->all.class_names != NULL;
+    return s->classes.named;
 }
 
 int64_t vt_source_label(const vt_source *s, int64_t i)
 {
-    return vt_label_sets_first(s->kind, &s->all, sample_of(s, i));
+    const vt_part *p = part_of(s, i, &i);
+    return vt_part_label(p, i);
 }
 
 bool vt_source_has_single_labels(const vt_source *s)
@@ -232,7 +146,8 @@ int vt_source_most_labels(const vt_source *s)
 int vt_source_labels(const vt_source *s, int64_t i, int32_t *classes, int width)
 {
     int32_t all[VT_MAX_LABELS];
-    int n = vt_label_sets_of(s->kind, &s->all, sample_of(s, i), all);
+    const vt_part *p = part_of(s, i, &i);
+    int n = vt_part_labels(p, i, all);
     assert(n <= width);
     for (int k = 0; k < width; k++)
         classes[k] = k < n ? all[k] : -1;
@@ -242,68 +157,132 @@ int vt_source_labels(const vt_source *s, int64_t i, int32_t *classes, int width)
 void vt_source_class_counts(const vt_source *s, int64_t *counts)
 {
     int32_t classes[VT_MAX_LABELS];
-    memset(counts, 0, (size_t)s->all.classes * sizeof *counts);
-    for (int64_t i = 0; i < s->count; i++) {
-        int n = vt_label_sets_of(s->kind, &s->all, sample_of(s, i), classes);
-        for (int k = 0; k < n; k++)
-            counts[classes[k]]++;
+    memset(counts, 0, (size_t)s->classes.n * sizeof *counts);
+    for (int k = 0; k < s->n_parts; k++) {
+        const vt_part *p = &s->parts[k];
+        int64_t each = !p->chosen && p->kind->each_class ? p->kind->each_class(&p->all) : 0;
+        for (int64_t c = 0; each > 0 && c < p->all.classes; c++)
+            counts[p->classes ? p->classes[c] : c] += each + (c < p->count - each * p->all.classes);
+        for (int64_t i = 0; each == 0 && i < p->count; i++) {
+            int n = vt_part_labels(p, i, classes);
+            for (int j = 0; j < n; j++)
+                counts[classes[j]]++;
+        }
     }
 }
 
 const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size_t size)
 {
-    s->kind->sample_name(&s->all, sample_of(s, i), buf, size);
+    const vt_part *p = part_of(s, i, &i);
+    p->kind->sample_name(&p->all, vt_part_sample(p, i), buf, size);
     return buf;
 }
 
+int64_t vt_source_order(const vt_source *s, uint32_t seed, int64_t position)
+{
+    return vt_order_draw(&s->order, seed, position);
+}
+
+vt_status vt_source_balance(vt_source *s, vt_err *err)
+{
+    if (vt_source_is_endless(s))
+        return vt_fail(err, VT_EINVAL,
+                       "%s has no end, and its classes are even already; give count=N, or leave them natural", s->text);
+    VT_TRY(vt_order_balance(&s->order, s->parts, s->n_parts, s->classes.n, err) == VT_OK
+               ? VT_OK
+               : vt_prefix(err, "%s", s->text));
+    return VT_OK;
+}
+
+/* --- fingerprint --- */
+
+static void hash_line(vt_hasher *h, const char *fmt, ...) VT_PRINTF(2, 3);
+
+static void hash_line(vt_hasher *h, const char *fmt, ...)
+{
+    char line[160];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    assert(n >= 0 && (size_t)n < sizeof line);
+    vt_hasher_add(h, line, (size_t)n + 1);
+}
+
 /* The classes of labels=FILE, sample by sample, each list ended by -1. */
-static void hash_labels(const vt_source *s, vt_hasher *h)
+static void hash_labels(const vt_part *p, vt_hasher *h)
 {
     int32_t classes[VT_MAX_LABELS + 1];
-    for (int64_t i = 0; s->all.labels.rows && i < s->count; i++) {
-        int n = vt_label_sets_of(s->kind, &s->all, sample_of(s, i), classes);
+    for (int64_t i = 0; p->all.labels.rows && i < p->count; i++) {
+        int n = vt_part_labels(p, i, classes);
         classes[n] = -1;
         vt_hasher_add(h, classes, (size_t)(n + 1) * sizeof *classes);
     }
 }
 
+static void hash_part(const vt_part *p, vt_hasher *h)
+{
+    if (p->kind->identify)
+        p->kind->identify(&p->all, h);
+    bool each = p->chosen || p->kind->identify_sample;
+    for (int64_t i = 0; each && i < p->count; i++) {
+        int64_t sample = vt_part_sample(p, i);
+        if (p->kind->identify_sample)
+            p->kind->identify_sample(&p->all, sample, h);
+        else
+            hash_line(h, "%lld", (long long)sample);
+    }
+    hash_labels(p, h);
+}
+
 void vt_source_fingerprint(const vt_source *s, char hex[VT_HASH_HEX])
 {
     vt_hasher *h = vt_hasher_new();
-    char line[96];
-    int n = snprintf(line, sizeof line, "vitro data 1 %s %lld %lld", s->kind->name, (long long)s->count,
-                     (long long)s->all.classes);
-    vt_hasher_add(h, line, (size_t)n + 1);
-    for (int64_t c = 0; c < s->all.classes; c++) {
-        const char *name = vt_source_class_name(s, c);
-        vt_hasher_add(h, name, strlen(name) + 1);
+    bool joined = s->n_parts > 1;
+    hash_line(h, "vitro data 1 %s %lld %lld", joined ? "joined" : s->parts[0].kind->name, (long long)s->count,
+              (long long)s->classes.n);
+    for (int64_t c = 0; c < s->classes.n; c++)
+        vt_hasher_add(h, s->classes.names[c], strlen(s->classes.names[c]) + 1);
+    for (int k = 0; k < s->n_parts; k++) {
+        const vt_part *p = &s->parts[k];
+        if (joined)
+            hash_line(h, "part %s %lld weight %lld", p->kind->name, (long long)p->count, (long long)p->weight);
+        if (p->classes)
+            vt_hasher_add(h, p->classes, (size_t)p->all.classes * sizeof *p->classes);
+        hash_part(p, h);
     }
-    if (s->kind->identify)
-        s->kind->identify(&s->all, h);
-    bool each = s->chosen || s->kind->identify_sample;
-    for (int64_t i = 0; each && i < s->count; i++) {
-        int64_t sample = sample_of(s, i);
-        if (s->kind->identify_sample) {
-            s->kind->identify_sample(&s->all, sample, h);
-        } else {
-            n = snprintf(line, sizeof line, "%lld", (long long)sample);
-            vt_hasher_add(h, line, (size_t)n + 1);
-        }
-    }
-    hash_labels(s, h);
     vt_hasher_finish(h, hex);
 }
 
+/* --- bytes --- */
+
 size_t vt_source_resident_bytes(const vt_source *s)
 {
-    size_t chosen = s->chosen ? (size_t)s->count * sizeof *s->chosen : 0;
-    return sizeof *s + s->all.resident + s->name_bytes + chosen;
+    size_t bytes = sizeof *s + s->classes.bytes + vt_order_bytes(&s->order);
+    for (int k = 0; k < s->n_parts; k++) {
+        const vt_part *p = &s->parts[k];
+        bytes += sizeof *p + p->all.resident + (p->chosen ? (size_t)p->count * sizeof *p->chosen : 0) +
+                 (p->classes ? (size_t)p->all.classes * sizeof *p->classes : 0);
+    }
+    return bytes;
 }
 
 size_t vt_source_decode_bytes(const vt_source *s)
 {
-    return s->all.image_bytes ? 2 * s->all.image_bytes
-                              : VT_MAX_FILE_BYTES + 2 * (size_t)VT_MAX_PIXELS * 3 + VT_DECODER_BYTES;
+    size_t most = 0;
+    for (int k = 0; k < s->n_parts; k++) {
+        size_t image = s->parts[k].all.image_bytes;
+        size_t bytes = image ? 2 * image : VT_MAX_FILE_BYTES + 2 * (size_t)VT_MAX_PIXELS * 3 + VT_DECODER_BYTES;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+vt_status vt_source_fetch(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err)
+{
+    const vt_part *p = part_of(s, i, &i);
+    b->encoded = false;
+    return p->kind->fetch(&p->all, vt_part_sample(p, i), b, err);
 }
 
 vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err)
@@ -315,77 +294,4 @@ vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_er
         return VT_OK;
     b->encoded = false;
     return vt_image_decode(&b->image, b->bytes, b->size, vt_source_sample_name(s, i, name, sizeof name), err);
-}
-
-vt_status vt_source_fetch(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err)
-{
-    b->encoded = false;
-    return s->kind->fetch(&s->all, sample_of(s, i), b, err);
-}
-
-void vt_read_buffer_note(const vt_read_buffer *b, vt_work work)
-{
-    if (b->work)
-        atomic_store_explicit(b->work, (int)work, memory_order_relaxed);
-}
-
-void vt_read_buffer_release(vt_read_buffer *b)
-{
-    free(b->bytes);
-    vt_image_release(&b->image);
-    *b = (vt_read_buffer){0};
-}
-
-vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err)
-{
-    if (size > VT_MAX_FILE_BYTES)
-        return vt_fail(err, VT_EFORMAT, "%zu bytes are more than the limit of %u for one image", size,
-                       VT_MAX_FILE_BYTES);
-    if (size > b->capacity) {
-        free(b->bytes);
-        b->capacity = 0;
-        b->bytes = malloc(size);
-        if (!b->bytes)
-            return vt_fail(err, VT_ENOMEM, "no memory for a file of %zu bytes", size);
-        b->capacity = size;
-    }
-    b->size = size;
-    b->encoded = true;
-    return VT_OK;
-}
-
-static vt_status read_open_file(vt_read_buffer *b, int fd, const char *path, vt_err *err)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return vt_fail_errno(err, "%s", path);
-    if (!S_ISREG(st.st_mode))
-        return vt_fail(err, VT_EINVAL, "%s is %s; expected an image file", path,
-                       S_ISDIR(st.st_mode) ? "a folder" : "a pipe or device");
-    if (vt_read_buffer_reserve(b, (size_t)st.st_size, err) != VT_OK)
-        return vt_prefix(err, "%s", path);
-    return vt_file_read_at(fd, path, 0, b->bytes, b->size, err);
-}
-
-vt_status vt_read_buffer_file(vt_read_buffer *b, const char *path, vt_err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hang us */
-    if (fd < 0)
-        return vt_fail_errno(err, "%s", path);
-    vt_status status = read_open_file(b, fd, path, err);
-    close(fd);
-    return status;
-}
-
-vt_status vt_collection_name_classes(vt_collection *c, const vt_spec *spec, int64_t max_label, vt_err *err)
-{
-    const char *path = vt_spec_get(spec, "classes");
-    c->classes = max_label + 1;
-    if (!path)
-        return VT_OK;
-    VT_TRY(vt_class_file_read(path, &c->class_names, &c->classes, err));
-    if (max_label >= c->classes && !vt_spec_get(spec, "labels"))
-        return vt_fail(err, VT_EINVAL, "%s names %lld classes, but the data have a class numbered %lld", path,
-                       (long long)c->classes, (long long)max_label);
-    return VT_OK;
 }

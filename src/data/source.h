@@ -31,6 +31,8 @@ void vt_source_close(vt_source *source);
 
 const char *vt_source_spec(const vt_source *s); /* as it was given */
 int64_t vt_source_count(const vt_source *s);    /* samples, after split and limit; at least 1 */
+/* Whether there are fresh samples as long as anyone asks; the count is then a bound that nobody reaches. */
+bool vt_source_is_endless(const vt_source *s);
 int64_t vt_source_classes(const vt_source *s);
 /* The folder's name, or that of classes=FILE; the number where a format has no names. */
 const char *vt_source_class_name(const vt_source *s, int64_t c);
@@ -46,6 +48,15 @@ int vt_source_most_labels(const vt_source *s);
 int vt_source_labels(const vt_source *s, int64_t i, int32_t *classes, int width);
 /* Samples that have each class, into counts (one a class): for class weights and reports. */
 void vt_source_class_counts(const vt_source *s, int64_t *counts);
+/* The sample at a position of a run (0, 1, 2, ... over all epochs), in training order: a function of seed and position
+ * alone. Of one source, or several that are joined without weights, position p is sample vt_permute(seed, p / n, n,
+ * p % n). With weights, every so many positions hold exactly as many draws from each as its weight says, and each goes
+ * through all of its samples before it repeats one. */
+int64_t vt_source_order(const vt_source *s, uint32_t seed, int64_t position);
+/* From now on the order takes all classes that have samples in turns (of several labels the first, samples without any
+ * being one class more), and each class goes through its samples before it repeats one. Once, before the order is used.
+ */
+vt_status vt_source_balance(vt_source *s, vt_err *err) VT_MUST_USE;
 /* The name of sample i for messages ("cat/0042.jpg", "shard-03.tar:n0144_12.jpg", "train-images[17]"), written into
  * buf. */
 const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size_t size);

@@ -40,13 +40,13 @@ static vt_status add_option(vt_spec *spec, char *item, vt_err *err)
     return VT_OK;
 }
 
-vt_status vt_spec_parse(vt_spec *spec, const char *text, vt_err *err)
+vt_status vt_spec_parse(vt_spec *spec, const char *text, size_t n, vt_err *err)
 {
     *spec = (vt_spec){0};
-    if (strlen(text) > VT_MAX_SPEC)
+    if (n > VT_MAX_SPEC)
         return vt_fail(err, VT_EINVAL, "longer than %d bytes", VT_MAX_SPEC);
-    spec->text = vt_xstrdup(text);
-    spec->memory = vt_xstrdup(text);
+    spec->text = vt_xasprintf("%.*s", (int)n, text);
+    spec->memory = vt_xstrdup(spec->text);
     spec->place = split_kind(spec);
     char *options = strchr(spec->place, '?');
     if (options)

@@ -4,6 +4,7 @@
 #define VT_DATA_SPEC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -27,8 +28,8 @@ typedef struct {
     int n_options;
 } vt_spec;
 
-/* Takes text apart; knows neither kinds nor options. */
-vt_status vt_spec_parse(vt_spec *spec, const char *text, vt_err *err) VT_MUST_USE;
+/* Takes the first n bytes of text apart; knows neither kinds nor options. */
+vt_status vt_spec_parse(vt_spec *spec, const char *text, size_t n, vt_err *err) VT_MUST_USE;
 void vt_spec_release(vt_spec *spec);
 
 /* The value of an option, or NULL where it was not given. */

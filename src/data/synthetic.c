@@ -18,7 +18,9 @@
 #define MIN_SIZE    8
 #define MAX_SIZE    1024
 #define MAX_COUNT   1000000000000LL
-#define USE_PIXELS  0 /* of the Philox address */
+#define ENDLESS     (1LL << 50) /* samples: at a million a second, 35 years */
+#define MAX_COUNTED (1LL << 24) /* samples whose wrong labels are counted one by one */
+#define USE_PIXELS  0           /* of the Philox address */
 #define USE_LABEL   1
 #define PIXEL_NOISE 0.06 /* standard deviation, of a range of 1 */
 #define SUBPIXELS   2    /* a side, against jagged edges */
@@ -31,6 +33,7 @@ static const double colour_hues[4] = {0.0, 120.0, 240.0, 60.0}; /* degrees */
 typedef struct {
     int64_t count, classes, size;
     uint32_t seed;
+    bool endless;
     double noise;
 } synthetic;
 
@@ -187,12 +190,23 @@ static int64_t synthetic_label(const vt_collection *c, int64_t i)
     return (class + 1 + (int64_t)vt_rng_below(&r, (uint32_t)s->classes - 1)) % s->classes;
 }
 
+/* Wrong labels go to all other classes alike, so that counts are expected to stay even. */
+static int64_t synthetic_each_class(const vt_collection *c)
+{
+    const synthetic *s = c->state;
+    return s->noise == 0.0 || s->count > MAX_COUNTED ? s->count / s->classes : 0;
+}
+
 static vt_status read_options(synthetic *s, const vt_spec *spec, vt_err *err)
 {
     int64_t seed;
     VT_TRY(vt_spec_get_i64(spec, "classes", 16, 2, MAX_CLASSES, &s->classes, err));
     VT_TRY(vt_spec_get_i64(spec, "size", 32, MIN_SIZE, MAX_SIZE, &s->size, err));
-    VT_TRY(vt_spec_get_i64(spec, "count", 10000, 1, MAX_COUNT, &s->count, err));
+    const char *count = vt_spec_get(spec, "count");
+    s->endless = count && strcmp(count, "endless") == 0;
+    s->count = ENDLESS;
+    if (!s->endless)
+        VT_TRY(vt_spec_get_i64(spec, "count", 10000, 1, MAX_COUNT, &s->count, err));
     VT_TRY(vt_spec_get_i64(spec, "seed", 0, 0, UINT32_MAX, &seed, err));
     s->seed = (uint32_t)seed;
     const char *noise = vt_spec_get(spec, "noise");
@@ -214,6 +228,7 @@ static vt_status synthetic_open(vt_collection *c, const vt_spec *spec, vt_err *e
     if (status != VT_OK)
         return vt_prefix(err, "data '%.300s'", spec->text);
     c->count = s->count;
+    c->endless = s->endless;
     c->classes = s->classes;
     c->image_bytes = (size_t)(s->size * s->size * 3);
     c->class_names = vt_xcalloc((size_t)s->classes, sizeof *c->class_names);
@@ -248,7 +263,9 @@ const vt_collection_kind vt_synthetic_kind = {
     .open = synthetic_open,
     .close = synthetic_close,
     .label = synthetic_label,
+    .each_class = synthetic_each_class,
     .sample_name = synthetic_name,
     .identify = synthetic_identify,
+    .distinct = true,
     .fetch = synthetic_fetch,
 };

@@ -22,7 +22,7 @@
 vt_status vt_is_gzip(const char *path, bool *gzip, vt_err *err)
 {
     unsigned char magic[2] = {0, 0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return vt_fail_errno(err, "%s", path);
     ssize_t n = pread(fd, magic, sizeof magic, 0);
@@ -32,8 +32,8 @@ vt_status vt_is_gzip(const char *path, bool *gzip, vt_err *err)
     return status;
 }
 
-/* "CACHE/shards/BASE-HASH.tar"; the folder is made. */
-static vt_status cache_path(const char *path, const struct stat *st, char **copy, vt_err *err)
+vt_status vt_cache_name(const char *path, const struct stat *st, const char *folder, const char *suffix, char **name,
+                        vt_err *err)
 {
     char *cache = NULL, hex[VT_HASH_HEX], here[4096] = "";
     if (path[0] != '/' && !getcwd(here, sizeof here))
@@ -42,13 +42,13 @@ static vt_status cache_path(const char *path, const struct stat *st, char **copy
     char *key = vt_xasprintf("%s/%s %lld %lld.%09ld", here, path, (long long)st->st_size, (long long)st->st_mtim.tv_sec,
                              st->st_mtim.tv_nsec);
     vt_hash_bytes(key, strlen(key), hex);
-    char *folder = vt_path_join(cache, "shards");
+    char *place = vt_path_join(cache, folder);
     const char *base = vt_path_base(path);
     int n = (int)strcspn(base, ".");
-    vt_status status = vt_make_dirs(folder, err);
+    vt_status status = vt_make_dirs(place, err);
     if (status == VT_OK)
-        *copy = vt_xasprintf("%s/%.*s-%.16s.tar", folder, n, base, hex);
-    free(folder);
+        *name = vt_xasprintf("%s/%.*s-%.16s%s", place, n, base, hex, suffix);
+    free(place);
     free(key);
     free(cache);
     return status;
@@ -103,7 +103,7 @@ vt_status vt_unpack_gzip(const char *path, char **copy, vt_err *err)
     *copy = NULL;
     if (stat(path, &st) != 0)
         return vt_fail_errno(err, "%s", path);
-    VT_TRY(cache_path(path, &st, copy, err));
+    VT_TRY(vt_cache_name(path, &st, "shards", ".tar", copy, err));
     if (vt_is_file(*copy))
         return VT_OK;
     vt_log(VT_LOG_INFO, "%s: unpacking once into %s", path, *copy);

@@ -1,35 +1,32 @@
 /* wds:SHARDS, WebDataset: tar files in which the members of one sample stand together and share their name up to the
- * first dot of its last part: KEY.jpg (or .jpeg, .png) and KEY.cls, the class number in ASCII, which labels=FILE makes
- * unnecessary. Other members (.json, .txt) are passed over. The headers of all shards are walked once at the start;
- * samples are then read by offset. */
-#include <ctype.h>
-#include <fcntl.h>
+ * first dot of its last part: KEY.jpg (or .jpeg, .png, .webp) and its label (wds_label.h), which labels=FILE makes
+ * unnecessary. Other members are passed over: KEY.mask.png is no image of KEY, since its extension is mask.png. The
+ * members of all shards are listed once at the start; samples are then read by offset. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "data/collection.h"
-#include "data/tar.h"
-#include "data/unpack.h"
+#include "data/label_build.h"
+#include "data/label_sets.h"
+#include "data/tar_index.h"
+#include "data/wds_label.h"
 
-#define MAX_CLS_BYTES 32
-#define MAX_OPEN      256 /* shards kept open; with more, each read opens its own */
+#define MAX_OPEN 256 /* shards kept open; with more, each read opens its own */
 
 typedef struct {
-    char *given, *path; /* as named; the tar that is read (the unpacked copy) */
-    int fd;             /* -1: opened for each read */
+    char *given;
+    vt_tar_index tar; /* its list only while the shard is indexed */
 } shard;
 
 typedef struct {
     int64_t offset;
     size_t name; /* offset in names */
     uint32_t size;
-    int32_t shard, label;
+    int32_t shard;
 } sample;
 
 typedef struct {
@@ -38,164 +35,140 @@ typedef struct {
     sample *samples;
     int64_t n, capacity;
     vt_text names;
-    int64_t max_label;
-    bool labelled; /* by labels=FILE: KEY.cls may be missing */
+    vt_label_build labels;
+    const char *json_key; /* of the SPEC; NULL once open */
+    bool labelled;        /* by labels=FILE: the shards' own labels are not looked at */
 } wds;
 
-/* The sample that is being put together from its members. */
+/* The sample that is being put together from its members: their places in the shard's list, or -1. */
 typedef struct {
     vt_text key;
-    vt_text image_name;
-    int64_t offset, size, label;
-    bool has_image, has_label;
+    int64_t image, labels[VT_WDS_LABELS];
 } group;
 
 /* The last part's first dot splits KEY from the extension; NULL where there is none or the name is hidden. */
 static const char *extension_of(const char *name)
 {
-    const char *base = strrchr(name, '/');
-    base = base ? base + 1 : name;
+    const char *base = vt_path_base(name);
     const char *dot = strchr(base, '.');
     return dot && dot > base ? dot : NULL;
 }
 
-static bool is_image_extension(const char *e)
-{
-    return strcasecmp(e, ".jpg") == 0 || strcasecmp(e, ".jpeg") == 0 || strcasecmp(e, ".png") == 0;
-}
-
 static vt_status add_sample(wds *w, int32_t index, const group *g, vt_err *err)
 {
-    if (g->size > VT_MAX_FILE_BYTES)
-        return vt_fail(err, VT_EFORMAT, "%lld bytes are more than the limit of %u for one image", (long long)g->size,
-                       VT_MAX_FILE_BYTES);
+    const vt_tar_index *tar = &w->shards[index].tar;
+    const vt_tar_entry *image = &tar->entries[g->image];
+    if (image->size > VT_MAX_FILE_BYTES)
+        return vt_fail(err, VT_EFORMAT, "%lld bytes are more than the limit of %u for one image",
+                       (long long)image->size, VT_MAX_FILE_BYTES);
     if (w->n == w->capacity) {
         w->capacity = w->capacity ? w->capacity * 2 : 1024;
         w->samples = vt_xrealloc(w->samples, (size_t)w->capacity * sizeof *w->samples);
     }
-    w->samples[w->n++] = (sample){g->offset, w->names.len, (uint32_t)g->size, index, (int32_t)g->label};
-    vt_text_addn(&w->names, g->image_name.s, g->image_name.len + 1);
-    if (g->label > w->max_label)
-        w->max_label = g->label;
+    w->samples[w->n++] = (sample){image->offset, w->names.len, (uint32_t)image->size, index};
+    const char *name = vt_tar_index_name(tar, g->image);
+    vt_text_addn(&w->names, name, strlen(name) + 1);
     return VT_OK;
 }
 
-/* Ends a sample: both parts, or neither (a key of other members only). */
+static vt_status add_labelled(wds *w, int32_t index, const group *g, vt_err *err)
+{
+    bool found = w->labelled;
+    if (!w->labelled)
+        VT_TRY(vt_wds_label_read(&w->labels, &w->shards[index].tar, g->labels, w->json_key, &found, err));
+    if (!found && g->labels[VT_WDS_JSON] >= 0 && w->json_key)
+        return vt_fail(err, VT_EFORMAT, "the .json has no \"%s\"", w->json_key);
+    if (!found && g->labels[VT_WDS_JSON] >= 0)
+        return vt_fail(err, VT_EFORMAT,
+                       "the .json has neither \"label\" nor \"cls\"; say what holds the class, with "
+                       "json_key=KEY");
+    if (!found)
+        return vt_fail(err, VT_EFORMAT,
+                       "no %s.cls%s stands beside the image (members of a sample must follow one another)", g->key.s,
+                       w->json_key ? ", but json_key is given: no .json" : ", .json or .txt");
+    if (!w->labelled)
+        VT_TRY(vt_label_build_end(&w->labels, err));
+    return add_sample(w, index, g, err);
+}
+
+/* Ends a sample: image and label, or neither (a key of other members only). */
 static vt_status finish_group(wds *w, int32_t index, group *g, vt_err *err)
 {
     vt_status status = VT_OK;
-    if (g->has_image && (g->has_label || w->labelled))
-        status = add_sample(w, index, g, err);
-    else if (g->has_image)
-        status = vt_fail(err, VT_EFORMAT,
-                         "no %s.cls stands beside the image (members of a sample must follow one another)", g->key.s);
-    else if (g->has_label)
-        status =
-            vt_fail(err, VT_EFORMAT,
-                    "no %s.jpg or .png stands beside the .cls (members of a sample must follow one another)", g->key.s);
+    if (g->image >= 0)
+        status = add_labelled(w, index, g, err);
+    else if (g->labels[VT_WDS_CLS] >= 0)
+        status = vt_fail(
+            err, VT_EFORMAT,
+            "no %s.jpg, .png or .webp stands beside the .cls (members of a sample must follow one another)", g->key.s);
     if (status != VT_OK)
         return vt_prefix(err, "%s: sample %s", w->shards[index].given, g->key.s);
-    g->has_image = g->has_label = false;
-    g->label = 0;
+    g->image = -1;
+    for (int k = 0; k < VT_WDS_LABELS; k++)
+        g->labels[k] = -1;
     return VT_OK;
 }
 
-static vt_status read_label(const vt_tar *t, const vt_tar_member *m, int64_t *label, vt_err *err)
+static vt_status add_member(wds *w, int32_t index, group *g, int64_t member, vt_err *err)
 {
-    char text[MAX_CLS_BYTES + 1] = "";
-    if (m->size < 1 || m->size > MAX_CLS_BYTES)
-        return vt_fail(err, VT_EFORMAT, "%s has %lld bytes; it must hold a class number", m->name, (long long)m->size);
-    VT_TRY(vt_file_read_at(t->fd, t->path, m->offset, text, (size_t)m->size, err));
-    size_t n = (size_t)m->size;
-    while (n > 0 && isspace((unsigned char)text[n - 1]))
-        text[--n] = '\0';
-    *label = 0;
-    bool number = n > 0 && n <= 9 && strlen(text) == n;
-    for (size_t i = 0; i < n && number; i++) {
-        number = isdigit((unsigned char)text[i]) != 0;
-        *label = *label * 10 + (text[i] - '0');
-    }
-    if (!number)
-        return vt_fail(err, VT_EFORMAT, "%s holds '%.*s', which is no class number", m->name,
-                       (int)strcspn(text, "\r\n"), text);
-    if (*label >= VT_MAX_CLASSES)
-        return vt_fail(err, VT_EFORMAT, "%s holds class %lld; the limit is %d classes", m->name, (long long)*label,
-                       VT_MAX_CLASSES);
-    return VT_OK;
-}
-
-static vt_status add_member(wds *w, int32_t index, group *g, const vt_tar *t, const vt_tar_member *m, vt_err *err)
-{
-    const char *extension = extension_of(m->name);
+    const char *name = vt_tar_index_name(&w->shards[index].tar, member), *extension = extension_of(name);
     if (!extension)
         return VT_OK;
-    size_t n = (size_t)(extension - m->name);
-    if (g->key.len != n || memcmp(g->key.s, m->name, n) != 0) {
+    size_t n = (size_t)(extension - name);
+    if (g->key.len != n || memcmp(g->key.s, name, n) != 0) {
         VT_TRY(finish_group(w, index, g, err));
         vt_text_clear(&g->key);
-        vt_text_addn(&g->key, m->name, n);
+        vt_text_addn(&g->key, name, n);
     }
-    bool image = is_image_extension(extension), label = strcasecmp(extension, ".cls") == 0;
-    if ((image && g->has_image) || (label && g->has_label))
+    int64_t *place = vt_is_image_extension(extension) ? &g->image : NULL;
+    for (int k = 0; k < VT_WDS_LABELS; k++) {
+        if (strcasecmp(extension, vt_wds_label_extensions[k]) == 0)
+            place = &g->labels[k];
+    }
+    if (!place)
+        return VT_OK;
+    if (*place >= 0)
         return vt_fail(err, VT_EFORMAT, "%s: sample %s has two %s", w->shards[index].given, g->key.s,
-                       image ? "images" : ".cls");
-    if (image) {
-        g->has_image = true;
-        g->offset = m->offset;
-        g->size = m->size;
-        vt_text_clear(&g->image_name);
-        vt_text_add(&g->image_name, m->name);
-    } else if (label) {
-        g->has_label = true;
-        if (read_label(t, m, &g->label, err) != VT_OK)
-            return vt_prefix(err, "%s", w->shards[index].given);
-    }
+                       place == &g->image ? "images" : extension);
+    *place = member;
     return VT_OK;
 }
 
-static vt_status index_members(wds *w, int32_t index, vt_tar *t, group *g, vt_err *err)
+static vt_status index_members(wds *w, int32_t index, vt_err *err)
 {
-    for (;;) {
-        vt_tar_member m;
-        bool end;
-        VT_TRY(vt_tar_next(t, &m, &end, err));
-        if (end)
-            return finish_group(w, index, g, err);
-        VT_TRY(add_member(w, index, g, t, &m, err));
+    const vt_tar_index *tar = &w->shards[index].tar;
+    group g = {.image = -1, .labels = {-1, -1, -1}};
+    vt_status status = VT_OK;
+    for (int64_t i = 0; i < tar->n && status == VT_OK; i++) {
+        if (tar->entries[i].kind == VT_TAR_FILE)
+            status = add_member(w, index, &g, i, err);
     }
+    if (status == VT_OK)
+        status = finish_group(w, index, &g, err);
+    vt_text_release(&g.key);
+    return status;
 }
 
 static vt_status index_shard(wds *w, int32_t index, vt_err *err)
 {
     shard *s = &w->shards[index];
-    bool gzip;
-    VT_TRY(vt_is_gzip(s->given, &gzip, err));
-    if (gzip)
-        VT_TRY(vt_unpack_gzip(s->given, &s->path, err));
-    else
-        s->path = vt_xstrdup(s->given);
-    s->fd = open(s->path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (s->fd < 0 || fstat(s->fd, &st) != 0)
-        return vt_fail_errno(err, "%s", s->path);
-    if (!S_ISREG(st.st_mode))
-        return vt_fail(err, VT_EINVAL, "%s: not a regular file", s->path);
-    vt_tar t;
-    group g = {0};
     int64_t before = w->n;
-    vt_tar_init(&t, s->fd, s->given, (int64_t)st.st_size);
-    vt_status status = index_members(w, index, &t, &g, err);
-    vt_tar_release(&t);
-    vt_text_release(&g.key);
-    vt_text_release(&g.image_name);
-    VT_TRY(status);
+    VT_TRY(vt_tar_index_open(&s->tar, s->given, err));
+    VT_TRY(index_members(w, index, err));
+    vt_tar_index_drop_list(&s->tar);
     if (w->n == before)
-        return vt_fail(err, VT_EFORMAT, "%s: holds no samples; they are pairs KEY.jpg (or .png) and KEY.cls", s->given);
-    if (w->n_shards > MAX_OPEN) {
-        close(s->fd);
-        s->fd = -1;
-    }
+        return vt_fail(err, VT_EFORMAT, "%s: holds no samples; they are pairs KEY.jpg (or .png, .webp) and KEY.cls",
+                       s->given);
+    if (w->n_shards > MAX_OPEN)
+        vt_tar_index_drop_file(&s->tar);
     return VT_OK;
+}
+
+static vt_status name_classes(vt_collection *c, const vt_spec *spec, vt_err *err)
+{
+    wds *w = c->state;
+    return w->labelled ? vt_collection_name_classes(c, spec, 0, err)
+                       : vt_label_build_finish(&w->labels, &vt_wds_kind, c, spec, err);
 }
 
 static vt_status wds_open(vt_collection *c, const vt_spec *spec, vt_err *err)
@@ -208,14 +181,20 @@ static vt_status wds_open(vt_collection *c, const vt_spec *spec, vt_err *err)
     w->shards = vt_xcalloc((size_t)n, sizeof *w->shards);
     w->n_shards = n;
     w->labelled = vt_spec_get(spec, "labels") != NULL;
+    w->json_key = vt_spec_get(spec, "json_key");
     for (int64_t i = 0; i < n; i++)
-        w->shards[i] = (shard){.given = vt_xstrdup(paths[i]), .fd = -1};
+        w->shards[i].given = vt_xstrdup(paths[i]);
     vt_free_names(paths, (size_t)n);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         VT_TRY(index_shard(w, (int32_t)i, err));
+        c->changed = c->changed * 31 + w->shards[i].tar.changed;
+    }
     c->count = w->n;
     c->resident = (size_t)w->capacity * sizeof *w->samples + w->names.cap + (size_t)n * sizeof *w->shards;
-    return vt_collection_name_classes(c, spec, w->max_label, err);
+    vt_status status = name_classes(c, spec, err);
+    vt_label_build_release(&w->labels);
+    w->json_key = NULL;
+    return status;
 }
 
 static void wds_close(vt_collection *c)
@@ -224,21 +203,14 @@ static void wds_close(vt_collection *c)
     if (!w)
         return;
     for (int64_t i = 0; i < w->n_shards; i++) {
-        if (w->shards[i].fd >= 0)
-            close(w->shards[i].fd);
+        vt_tar_index_release(&w->shards[i].tar);
         free(w->shards[i].given);
-        free(w->shards[i].path);
     }
     free(w->shards);
     free(w->samples);
     vt_text_release(&w->names);
+    vt_label_build_release(&w->labels);
     free(w);
-}
-
-static int64_t wds_label(const vt_collection *c, int64_t i)
-{
-    const wds *w = c->state;
-    return w->samples[i].label;
 }
 
 static void wds_name(const vt_collection *c, int64_t i, char *buf, size_t size)
@@ -261,21 +233,16 @@ static void wds_identify_sample(const vt_collection *c, int64_t i, vt_hasher *h)
     const wds *w = c->state;
     const sample *s = &w->samples[i];
     char numbers[48];
-    int n = snprintf(numbers, sizeof numbers, "%u %d", s->size, s->label);
+    int label = w->labelled ? 0 : (int)vt_label_sets_first(&vt_wds_kind, c, i);
+    int n = snprintf(numbers, sizeof numbers, "%u %d", s->size, label);
     vt_hasher_add(h, w->names.s + s->name, strlen(w->names.s + s->name) + 1);
     vt_hasher_add(h, numbers, (size_t)n + 1);
 }
 
-static vt_status read_bytes(const shard *sh, const sample *s, vt_read_buffer *b, vt_err *err)
+static int64_t wds_stored_bytes(const vt_collection *c, int64_t i)
 {
-    if (sh->fd >= 0)
-        return vt_file_read_at(sh->fd, sh->path, s->offset, b->bytes, b->size, err);
-    int fd = open(sh->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return vt_fail_errno(err, "%s", sh->path);
-    vt_status status = vt_file_read_at(fd, sh->path, s->offset, b->bytes, b->size, err);
-    close(fd);
-    return status;
+    const wds *w = c->state;
+    return w->samples[i].size;
 }
 
 static vt_status wds_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err)
@@ -284,19 +251,19 @@ static vt_status wds_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b,
     const sample *s = &w->samples[i];
     const shard *sh = &w->shards[s->shard];
     vt_status status = vt_read_buffer_reserve(b, s->size, err);
-    if (status != VT_OK)
-        return vt_prefix(err, "%s", sh->given);
-    return read_bytes(sh, s, b, err);
+    if (status == VT_OK)
+        status = vt_tar_index_read_at(&sh->tar, s->offset, b->bytes, b->size, err);
+    return status == VT_OK ? VT_OK : vt_prefix(err, "%s:%s", vt_path_base(sh->given), w->names.s + s->name);
 }
 
 const vt_collection_kind vt_wds_kind = {
     .name = "wds",
-    .options = {"classes"},
+    .options = {"classes", "json_key"},
     .open = wds_open,
     .close = wds_close,
-    .label = wds_label,
     .sample_name = wds_name,
     .key = wds_key,
     .identify_sample = wds_identify_sample,
+    .stored_bytes = wds_stored_bytes,
     .fetch = wds_fetch,
 };

@@ -1,93 +1,17 @@
-/* CSV: RFC 4180 quotes, separated by comma, semicolon or tab (whichever the header has most of), lines ended by LF or
- * CRLF, an optional byte-order mark, lines that begin with '#' before the header left out. A row with another number of
- * cells than the header is left out and counted; a quote that is never closed is an error, since all behind it would be
- * lost. */
+/* CSV files as tables (base/csv.h): a row with another number of cells than the header is left out and counted. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/csv.h"
 #include "base/text.h"
 #include "law/table_build.h"
 
-typedef struct {
-    const char *p, *end;
-    char separator;
-    size_t line; /* of p, from 1 */
-    vt_text cell;
-} reader;
-
-/* The separator that the first line has most of, outside of quotes. */
-static char find_separator(const char *p, const char *end)
-{
-    static const char candidates[] = {',', ';', '\t'};
-    size_t counts[sizeof candidates] = {0};
-    bool quoted = false;
-    for (; p < end && (quoted || (*p != '\n' && *p != '\r')); p++) {
-        quoted ^= *p == '"';
-        for (size_t i = 0; i < sizeof candidates; i++)
-            counts[i] += !quoted && *p == candidates[i];
-    }
-    size_t best = 0;
-    for (size_t i = 1; i < sizeof candidates; i++)
-        if (counts[i] > counts[best])
-            best = i;
-    return candidates[best];
-}
-
-static void skip_line(reader *r)
-{
-    while (r->p < r->end && *r->p != '\n')
-        r->p++;
-    if (r->p < r->end)
-        r->p++;
-    r->line++;
-}
-
-/* A quoted cell, from behind its opening quote to behind the closing one. */
-static vt_status quoted_cell(reader *r, const vt_table *t, vt_err *err)
-{
-    const size_t opened = r->line;
-    for (;; r->p++) {
-        if (r->p == r->end)
-            return vt_fail(err, VT_EFORMAT, "%s:%zu: a quote opens here and is never closed", t->path, opened);
-        if (*r->p == '"') {
-            if (r->p + 1 == r->end || r->p[1] != '"')
-                break;
-            r->p++;
-        }
-        r->line += *r->p == '\n';
-        vt_text_addn(&r->cell, r->p, 1);
-    }
-    r->p++;
-    return VT_OK;
-}
-
-/* Reads one cell into r->cell, blanks around it removed; *last when it ends its line, which is then behind p. */
-static vt_status next_cell(reader *r, const vt_table *t, bool *last, vt_err *err)
-{
-    vt_text_clear(&r->cell);
-    if (r->p < r->end && *r->p == '"') {
-        r->p++;
-        VT_TRY(quoted_cell(r, t, err));
-    }
-    const char *start = r->p;
-    while (r->p < r->end && *r->p != r->separator && *r->p != '\n')
-        r->p++;
-    vt_text_addn(&r->cell, start, (size_t)(r->p - start));
-    *last = r->p == r->end || *r->p == '\n';
-    if (r->p < r->end)
-        r->p++;
-    r->line += *last;
-    while (r->cell.len && strchr(" \r\t", r->cell.s[r->cell.len - 1]) && r->cell.s[r->cell.len - 1])
-        r->cell.s[--r->cell.len] = '\0';
-    return VT_OK;
-}
-
-static vt_status read_header(reader *r, vt_table *t, vt_err *err)
+static vt_status read_header(vt_csv *r, vt_table *t, vt_err *err)
 {
     bool last = false;
     for (size_t i = 0; !last; i++) {
         size_t column;
-        VT_TRY(next_cell(r, t, &last, err));
+        VT_TRY(vt_csv_next_cell(r, &last, err));
         char *unnamed = NULL;
         if (r->cell.len == 0) { /* pandas writes its index without a name */
             unnamed = vt_xasprintf("column %zu", i + 1);
@@ -103,17 +27,17 @@ static vt_status read_header(reader *r, vt_table *t, vt_err *err)
     return VT_OK;
 }
 
-/* The row at p; false in *whole when it has another number of cells than the header (it then leaves no row). */
-static vt_status read_row(reader *r, vt_table *t, vt_err *err)
+/* The row at p; one with another number of cells than the header leaves no row. */
+static vt_status read_row(vt_csv *r, vt_table *t, vt_err *err)
 {
     const size_t line = r->line;
     size_t n = 0;
     bool last = false;
     VT_TRY(vt_table_add_row(t, err));
     while (!last) {
-        VT_TRY(next_cell(r, t, &last, err));
+        VT_TRY(vt_csv_next_cell(r, &last, err));
         if (n < t->n_columns)
-            VT_TRY(vt_table_set(t, n, r->cell.len ? r->cell.s : "", r->cell.len, err));
+            VT_TRY(vt_table_set(t, n, r->cell.s, r->cell.len, err));
         n++;
     }
     if (n != t->n_columns) {
@@ -123,37 +47,20 @@ static vt_status read_row(reader *r, vt_table *t, vt_err *err)
     return VT_OK;
 }
 
-static bool is_blank_line(const reader *r)
-{
-    const char *p = r->p;
-    while (p < r->end && (*p == ' ' || *p == '\r'))
-        p++;
-    return p == r->end || *p == '\n';
-}
-
 vt_status vt_table_read_csv(vt_table *t, const unsigned char *data, size_t size, vt_err *err)
 {
-    reader r = {.p = (const char *)data, .end = (const char *)data + size, .line = 1};
+    vt_csv r;
     t->format = "CSV";
     if (memchr(data, '\0', size))
         return vt_fail(err, VT_EFORMAT,
                        "%s holds zero bytes: it is neither CSV (UTF-8), JSON lines nor a TensorBoard event file",
                        t->path);
-    if (size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0)
-        r.p += 3;
-    while (r.p < r.end && (*r.p == '#' || is_blank_line(&r)))
-        skip_line(&r);
-    if (r.p >= r.end)
-        return vt_fail(err, VT_EFORMAT, "%s is empty; a header with the names of columns is expected", t->path);
-    r.separator = find_separator(r.p, r.end);
-    vt_status status = read_header(&r, t, err);
-    while (status == VT_OK && r.p < r.end) {
-        if (is_blank_line(&r))
-            skip_line(&r);
-        else
-            status = read_row(&r, t, err);
-    }
-    vt_text_release(&r.cell);
+    vt_status status = vt_csv_begin(&r, t->path, data, size, err);
+    if (status == VT_OK)
+        status = read_header(&r, t, err);
+    while (status == VT_OK && vt_csv_next_row(&r))
+        status = read_row(&r, t, err);
+    vt_csv_release(&r);
     return status;
 }
 

@@ -14,7 +14,7 @@
 
 static vt_status open_data(vt_trainer *tr, vt_err *err)
 {
-    VT_TRY(vt_source_open(&tr->source, tr->recipe->data.train, err) == VT_OK ? VT_OK : vt_prefix(err, "data.train"));
+    VT_TRY(vt_recipe_open_source(tr->recipe, &tr->source, err));
     if (tr->replay)
         return VT_OK;
     if (tr->recipe->data.eval[0] != '\0')

@@ -211,6 +211,19 @@ vt_status vt_recipe_class_weights(const vt_recipe *r, const vt_training *t, cons
     return VT_OK;
 }
 
+vt_status vt_recipe_open_source(const vt_recipe *r, vt_source **source, vt_err *err)
+{
+    vt_status status = vt_source_open(source, r->data.train, err);
+    if (status != VT_OK)
+        return vt_prefix(err, "data.train");
+    if (r->data.sampling == VT_SAMPLING_BALANCED && (status = vt_source_balance(*source, err)) != VT_OK) {
+        vt_source_close(*source);
+        *source = NULL;
+        return vt_prefix(err, "data.sampling");
+    }
+    return VT_OK;
+}
+
 vt_data_facts vt_data_facts_of(const vt_source *source)
 {
     return (vt_data_facts){.images = vt_source_count(source),

@@ -11,6 +11,7 @@
 #include "optim/schedule.h"
 
 /* What happens when a number is not finite. */
+typedef enum { VT_SAMPLING_NATURAL, VT_SAMPLING_BALANCED } vt_sampling;
 typedef enum { VT_DIVERGED_STOP, VT_DIVERGED_SKIP } vt_on_divergence;
 
 /* Fields in the order of the table; strings are malloc'ed and owned. */
@@ -27,6 +28,7 @@ typedef struct {
     } model;
     struct {
         char *train, *eval;                 /* SPECs; eval "": none */
+        int sampling;                       /* vt_sampling */
         char *preprocess, *eval_preprocess; /* lists */
         double value_min, value_max;
         char *mean, *std; /* lists of 3; "": value_min and value_max */
@@ -102,6 +104,9 @@ typedef struct {
     uint32_t seed;
     int64_t images; /* of the whole run: schedule.steps * batch */
 } vt_training;
+
+/* The source of data.train in the order of data.sampling. */
+vt_status vt_recipe_open_source(const vt_recipe *r, vt_source **source, vt_err *err) VT_MUST_USE;
 
 /* What a recipe must know of its training data. */
 typedef struct {

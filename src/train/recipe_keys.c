@@ -8,7 +8,8 @@
 #include "train/recipe.h"
 
 static const char *const recompute_names[] = {"none", "block", NULL};
-static const char *const real_names[] = {"f32", "bf16", NULL}; /* vt_real */
+static const char *const sampling_names[] = {"natural", "balanced", NULL}; /* vt_sampling */
+static const char *const real_names[] = {"f32", "bf16", NULL};             /* vt_real */
 
 #define AT(field) offsetof(vt_recipe, field)
 #define NO_LIMIT  1e18
@@ -49,6 +50,8 @@ const vt_key vt_recipe_keys[] = {
      "training images: a DATA spec (vitro data -h)"},
     {"data.eval", VT_KEY_STRING, AT(data.eval), "", 0, 0, NULL, NULL, false,
      "evaluation images: a DATA spec; empty for none"},
+    {"data.sampling", VT_KEY_ENUM, AT(data.sampling), "natural", 0, 0, sampling_names, NULL, false,
+     "which images come: natural (each once an epoch) or balanced (classes take turns, however many images each has)"},
     {"data.preprocess", VT_KEY_STRING, AT(data.preprocess), NULL, 0, 0, NULL, NULL, false,
      "what happens to a training image: a list of operations, [inception_crop(224), flip]"},
     {"data.eval_preprocess", VT_KEY_STRING, AT(data.eval_preprocess), NULL, 0, 0, NULL, NULL, false,

@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/attr.h"
+#include "base/csv.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"

@@ -146,8 +146,8 @@ static void test_bad_samples(void **state)
         const char *word;
     } cases[] = {
         {{"a.png", "b.png", "b.cls=1"}, "sample a: no a.cls"},
-        {{"a.cls=1", "b.png", "b.cls=1"}, "sample a: no a.jpg or .png"},
-        {{"a.png", "a.cls=1", "b.cls=1"}, "sample b: no b.jpg or .png"},
+        {{"a.cls=1", "b.png", "b.cls=1"}, "sample a: no a.jpg, .png or .webp"},
+        {{"a.png", "a.cls=1", "b.cls=1"}, "sample b: no b.jpg, .png or .webp"},
         {{"a.png", "a.cls=cat"}, "a.cls holds 'cat', which is no class number"},
         {{"a.png", "a.cls=-1"}, "a.cls holds '-1'"},
         {{"a.png", "a.cls=1 2"}, "a.cls holds '1 2'"},

@@ -247,7 +247,7 @@ static void test_mangled_specs(void **state)
         vt_err err = {0};
         int64_t from, to, n;
         char **paths;
-        if (vt_spec_parse(&spec, text, &err) == VT_OK) {
+        if (vt_spec_parse(&spec, text, strlen(text), &err) == VT_OK) {
             if (vt_spec_get_split(&spec, &from, &to, &err) == VT_OK)
                 assert_true(from >= 0 && from < to && to <= VT_SHARE_ALL);
             if (vt_spec_get_i64(&spec, "limit", 0, 1, 100, &n, &err) == VT_OK)

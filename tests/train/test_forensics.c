@@ -267,7 +267,7 @@ static void a_bad_parameter_accuses_its_update(void **state)
     assert_non_null(strstr(err.msg, named));
     vt_source *source = NULL;
     assert_int_equal(vt_source_open(&source, "synthetic:shapes?classes=4&size=14&count=150&seed=1", &err), VT_OK);
-    vt_source_sample_name(source, vt_loader_sample(source, 5, 64), name, sizeof name);
+    vt_source_sample_name(source, vt_source_order(source, 5, 64), name, sizeof name);
     assert_string_equal(ev.bad.samples[0], name);
     vt_source_close(source);
     free(named);
@@ -378,7 +378,7 @@ static void prepare_white(const char *run)
     char *spec = vt_xasprintf("idx:%s,%s", scene_path(&here, "images.idx"), scene_path(&here, "labels.idx"));
     if (vt_source_open(&source, spec, &err) != VT_OK)
         fail_msg("%s", err.msg);
-    write_images((int)vt_loader_sample(source, 5, WHITE_AT));
+    write_images((int)vt_source_order(source, 5, WHITE_AT));
     vt_source_close(source);
     free(spec);
     updates_left = 4;
@@ -413,7 +413,7 @@ static void one_image_is_named(void **state)
     vt_source *source = NULL;
     char *spec = vt_xasprintf("idx:%s,%s", scene_path(&here, "images.idx"), scene_path(&here, "labels.idx"));
     assert_int_equal(vt_source_open(&source, spec, &err), VT_OK);
-    vt_source_sample_name(source, vt_loader_sample(source, 5, WHITE_AT), name, sizeof name);
+    vt_source_sample_name(source, vt_source_order(source, 5, WHITE_AT), name, sizeof name);
     assert_string_equal(ev.bad.samples[0], name);
     vt_source_close(source);
     free(spec);
