@@ -1,6 +1,7 @@
-/* Top-1, top-5, loss and accuracy by class over one pass (spec 6.3). The rank of an image's class among its logits, the
- * best one where it has several, decides both: top-k is rank < k. Images without a class are left out. The loss comes
- * from the model's own operation; the mean is taken over positions in order, in double. */
+/* Top-1, top-5, precision, loss and accuracy by class over one pass (spec 6.3). The ranks of an image's classes among
+ * its logits decide: top-k counts when the best of them is below k, and of k classes those below k are its precision.
+ * Images without a class are left out. The loss comes from the model's own operation; means are taken over positions in
+ * order, in double. */
 #include "eval/classify.h"
 
 #include <assert.h>
@@ -13,16 +14,32 @@
 typedef struct {
     const vt_eval_pass *pass;
     vt_classification *result;
-    double loss; /* sum */
+    vt_scores *keep;        /* or NULL */
+    double loss, precision; /* sums */
 } tally;
 
+static bool is_among(const vt_eval_pass *pass, int64_t class)
+{
+    return !pass->among || pass->among[class];
+}
+
 /* Classes that come before `class`: a larger logit, or an equal one and a smaller index. */
-static int64_t rank_of(const float *logits, int64_t classes, int64_t class)
+static int64_t rank_of(const tally *t, const float *logits, int64_t class)
 {
     int64_t rank = 0;
-    for (int64_t c = 0; c < classes; c++)
-        rank += logits[c] > logits[class] || (logits[c] == logits[class] && c < class);
+    for (int64_t c = 0; c < t->result->classes; c++)
+        rank += is_among(t->pass, c) && (logits[c] > logits[class] || (logits[c] == logits[class] && c < class));
     return rank;
+}
+
+/* The classes of an image that count; their number. */
+static int counted(const vt_eval_pass *pass, const int32_t *labels, int width, int32_t classes[VT_MAX_LABELS])
+{
+    int n = 0;
+    for (int k = 0; k < width && labels[k] >= 0; k++)
+        if (is_among(pass, labels[k]))
+            classes[n++] = labels[k];
+    return n;
 }
 
 /* Rows in the model's width: the classes of each, then -1. */
@@ -46,11 +63,12 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
     write_labels(pass, rows);
     vt_model_loss(m, &p);
     float loss[256];
+    int32_t classes[VT_MAX_LABELS];
     for (int64_t i = 0; i < rows->count; i++) {
         int64_t lane = i % 256, left = rows->count - i;
         if (lane == 0)
             vt_device_read(pass->backend->device, loss, m->loss + i, (size_t)(left < 256 ? left : 256) * sizeof(float));
-        if (rows->labels[i * rows->width_labels] >= 0)
+        if (counted(pass, rows->labels + i * rows->width_labels, rows->width_labels, classes) > 0)
             t->loss += (double)loss[lane];
         if (!isfinite(loss[lane])) {
             char name[256];
@@ -61,33 +79,59 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
     return VT_OK;
 }
 
-static void count_row(vt_classification *r, const float *logits, const int32_t *labels, int width)
+static void keep_row(tally *t, const float *logits, const int32_t *classes, int n)
 {
+    vt_scores *s = t->keep;
+    float *to = s->logits + s->count * s->classes;
+    int32_t *labels = s->labels + s->count * s->width;
+    int64_t column = 0;
+    int met = 0;
+    for (int64_t c = 0; c < t->result->classes; c++) {
+        if (!is_among(t->pass, c))
+            continue;
+        if (met < n && classes[met] == c)
+            labels[met++] = (int32_t)column;
+        to[column++] = logits[c];
+    }
+    for (int k = met; k < s->width; k++)
+        labels[k] = -1;
+    s->count++;
+}
+
+static void count_row(tally *t, const float *logits, const int32_t *labels, int width)
+{
+    vt_classification *r = t->result;
+    int32_t classes[VT_MAX_LABELS];
+    int n = counted(t->pass, labels, width, classes), found = 0;
     int64_t best = r->classes;
-    if (labels[0] < 0) {
-        r->unlabelled++;
+    if (n == 0) {
+        *(labels[0] < 0 ? &r->unlabelled : &r->outside) += 1;
         return;
     }
-    for (int k = 0; k < width && labels[k] >= 0; k++) {
-        int64_t rank = rank_of(logits, r->classes, labels[k]);
+    for (int k = 0; k < n; k++) {
+        int64_t rank = rank_of(t, logits, classes[k]);
         best = rank < best ? rank : best;
+        found += rank < n;
     }
     r->count++;
     r->right1 += best < 1;
     r->right5 += best < 5;
-    for (int k = 0; k < width && labels[k] >= 0; k++) {
-        r->class_count[labels[k]]++;
-        r->class_right[labels[k]] += best < 1;
+    r->sets = r->sets || n > 1;
+    t->precision += (double)found / (double)n;
+    for (int k = 0; k < n; k++) {
+        r->class_count[classes[k]]++;
+        r->class_right[classes[k]] += best < 1;
     }
+    if (t->keep)
+        keep_row(t, logits, classes, n);
 }
 
 static vt_status count_rows(void *context, const vt_eval_rows *rows, vt_err *err)
 {
     tally *t = context;
-    vt_classification *r = t->result;
     VT_TRY(add_losses(t, rows, err));
     for (int64_t i = 0; i < rows->count; i++)
-        count_row(r, rows->logits + i * r->classes, rows->labels + i * rows->width_labels, rows->width_labels);
+        count_row(t, rows->logits + i * t->result->classes, rows->labels + i * rows->width_labels, rows->width_labels);
     return VT_OK;
 }
 
@@ -108,18 +152,31 @@ static vt_status check_classes(const vt_eval_pass *pass, vt_err *err)
     return VT_OK;
 }
 
-vt_status vt_classify(const vt_eval_pass *pass, vt_classification *result, vt_err *err)
+static vt_status check_counts(const vt_eval_pass *pass, const vt_classification *r, vt_err *err)
+{
+    if (r->count > 0 || r->unlabelled + r->outside == 0)
+        return VT_OK;
+    return vt_fail(err, VT_EINVAL, "no image of %s has a class%s: there is nothing to count",
+                   vt_source_spec(pass->source), pass->among ? " among those that a prediction may be" : "");
+}
+
+vt_status vt_classify(const vt_eval_pass *pass, vt_scores *keep, vt_classification *result, vt_err *err)
 {
     *result = (vt_classification){.classes = pass->model->config.classes};
     VT_TRY(check_classes(pass, err));
+    for (int64_t c = 0; c < result->classes; c++)
+        result->among += is_among(pass, c);
+    if (keep)
+        VT_TRY(vt_scores_new(keep, pass->picks ? pass->n_picks : vt_source_count(pass->source), result->among,
+                             vt_source_most_labels(pass->source), err));
     result->class_count = vt_xcalloc((size_t)result->classes, sizeof(int64_t));
     result->class_right = vt_xcalloc((size_t)result->classes, sizeof(int64_t));
-    tally t = {.pass = pass, .result = result};
+    tally t = {.pass = pass, .result = result, .keep = keep};
     VT_TRY(vt_eval_run(pass, count_rows, &t, err));
-    if (result->count == 0 && result->unlabelled > 0)
-        return vt_fail(err, VT_EINVAL, "no image of %s has a class: there is nothing to count",
-                       vt_source_spec(pass->source));
-    result->loss = t.loss / (double)(result->count > 0 ? result->count : 1);
+    VT_TRY(check_counts(pass, result, err));
+    double n = (double)(result->count > 0 ? result->count : 1);
+    result->loss = t.loss / n;
+    result->precision = t.precision / n;
     return VT_OK;
 }
 

@@ -8,17 +8,23 @@
 
 #define Z95 1.959963984540054 /* 97.5 % quantile of the standard normal */
 
-vt_estimate vt_accuracy(int64_t right, int64_t count)
+vt_estimate vt_proportion(double p, int64_t count)
 {
-    assert(count >= 1 && right >= 0 && right <= count);
-    double n = (double)count, p = (double)right / n, z2n = Z95 * Z95 / n;
+    assert(count >= 1 && p >= 0 && p <= 1);
+    double n = (double)count, z2n = Z95 * Z95 / n;
     double centre = (p + z2n / 2) / (1 + z2n);
     double half = Z95 * sqrt((p * (1 - p) + z2n / 4) / n) / (1 + z2n);
     return (vt_estimate){
         .value = p,
-        .low = right == 0 ? 0 : centre - half, /* exactly, where rounding would leave 1e-18 */
-        .high = right == count ? 1 : centre + half,
+        .low = p == 0 ? 0 : centre - half, /* exactly, where rounding would leave 1e-18 */
+        .high = p == 1 ? 1 : centre + half,
     };
+}
+
+vt_estimate vt_accuracy(int64_t right, int64_t count)
+{
+    assert(count >= 1 && right >= 0 && right <= count);
+    return vt_proportion((double)right / (double)count, count);
 }
 
 void vt_mean_deviation(const double *x, int64_t n, double *mean, double *deviation)

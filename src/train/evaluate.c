@@ -43,7 +43,7 @@ vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
     vt_trainer_report(tr, "eval");
     vt_classification c = {0};
     vt_average_swap(&tr->engine.optimizer);
-    vt_status status = vt_classify(&pass, &c, err);
+    vt_status status = vt_classify(&pass, NULL, &c, err);
     vt_average_swap(&tr->engine.optimizer);
     if (status != VT_OK) {
         vt_classification_release(&c);

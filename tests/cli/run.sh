@@ -102,6 +102,17 @@ test_output() {
     run 'vitro train good.yaml --run runs/json --json'
     [ "$status" -eq 0 ] && [[ $(cat out) == \{*\} ]] && ok "train --json: results alone on standard output" ||
         not_ok "train --json: results alone on standard output" out err
+    expect "among data: the prediction is restricted, and that is said" 0 '*among       4 of *16 classes*top-1*error*' \
+        "vitro eval runs/short 'synthetic:shapes?classes=4&count=80' --among data"
+    expect "among names: images of other classes are left out" 0 '*20 images*top-1*left out    60 images of other classes*' \
+        "vitro eval runs/short 'synthetic:shapes?classes=4&count=80' --among 'solid disc,striped disc'"
+    expect "among a file of names" 0 '*among       2 of*' \
+        "printf 'solid disc\nstriped disc\n' >two.txt; vitro eval runs/short 'synthetic:shapes?classes=4&count=80' --among two.txt"
+    expect "label sets: empty ones are left out, precision and mAP are shown" 0 '*60 images*precision *left out*20 images without a class*mAP *' \
+        "for i in \$(seq 0 79); do if [ \$((i % 4)) = 0 ]; then echo \$i; else printf '%d\tsolid disc,solid bar\n' \$i; fi; done >some.sets
+         vitro eval runs/short 'synthetic:shapes?count=80&labels=some.sets'"
+    expect "calibration as JSON" 0 '{*"calibration"*"confidence": "softmax"*"temperature"*"bins"*"above": 0.9*}*' \
+        'vitro eval runs/short --calibration --confidence softmax --json'
     expect "embed --json says what it wrote" 0 '{*"count": 41*"width": 32*}*' \
         'vitro embed runs/short photos -o features.npy --logits --json'
     if [ -n "${VITRO_VENV:-}" ] || [ -e "$source/tools/python/.venv" ]; then

@@ -152,17 +152,19 @@ static void test_preprocessing_refused(void **state)
     }
 }
 
-/* The place of class `label` when all classes are sorted by logit, equal ones by number. */
-static int64_t place_of(const float *logits, int64_t label)
+/* The place of class `label` when all classes (of among) are sorted by logit, equal ones by number. */
+static int64_t place_of(const float *logits, int64_t label, const uint8_t *among)
 {
-    int64_t order[CLASSES];
+    int64_t order[CLASSES], n = 0;
     for (int64_t c = 0; c < CLASSES; c++) {
-        int64_t at = c;
+        if (among && !among[c])
+            continue;
+        int64_t at = n++;
         for (; at > 0 && logits[order[at - 1]] < logits[c]; at--)
             order[at] = order[at - 1];
         order[at] = c;
     }
-    for (int64_t at = 0; at < CLASSES; at++)
+    for (int64_t at = 0; at < n; at++)
         if (order[at] == label)
             return at;
     return CLASSES;
@@ -190,32 +192,52 @@ static int classes_of(const stage *s, int64_t i, const int32_t *map, int32_t cla
     return n;
 }
 
+/* Those of the n classes that are among; their number. */
+static int among_of(const uint8_t *among, int32_t classes[VT_MAX_LABELS], int n)
+{
+    int left = 0;
+    for (int k = 0; k < n; k++)
+        if (!among || among[classes[k]])
+            classes[left++] = classes[k];
+    return left;
+}
+
 /* Counts of the classification of logits under a map of labels. */
 static vt_classification count_directly(const stage *s, const float *logits, const int32_t *map)
 {
     vt_classification k = {.classes = CLASSES};
     k.class_count = calloc(CLASSES, sizeof *k.class_count);
     k.class_right = calloc(CLASSES, sizeof *k.class_right);
+    for (int64_t c = 0; c < CLASSES; c++)
+        k.among += !s->pass.among || s->pass.among[c];
     for (int64_t i = 0; i < COUNT; i++) {
         const float *row = logits + i * CLASSES;
-        int32_t classes[VT_MAX_LABELS];
-        int n = classes_of(s, i, map, classes);
+        int32_t classes[VT_MAX_LABELS], all[VT_MAX_LABELS];
+        int n_all = classes_of(s, i, map, all), n, found = 0;
+        memcpy(classes, all, sizeof all);
+        n = among_of(s->pass.among, classes, n_all);
         bool right1 = false, right5 = false;
         for (int j = 0; j < n; j++) {
-            right1 = right1 || place_of(row, classes[j]) == 0;
-            right5 = right5 || place_of(row, classes[j]) < 5;
+            int64_t place = place_of(row, classes[j], s->pass.among);
+            right1 = right1 || place == 0;
+            right5 = right5 || place < 5;
+            found += place < n;
         }
         k.right1 += right1;
         k.right5 += right5;
+        k.sets = k.sets || n > 1;
+        k.precision += n > 0 ? (double)found / n : 0;
         for (int j = 0; j < n; j++) {
             k.class_count[classes[j]]++;
             k.class_right[classes[j]] += right1;
         }
-        k.loss += n > 0 ? loss_of(row, classes, n) : 0;
+        k.loss += n > 0 ? loss_of(row, all, n_all) : 0;
         k.count += n > 0;
-        k.unlabelled += n == 0;
+        k.unlabelled += n_all == 0;
+        k.outside += n_all > 0 && n == 0;
     }
     k.loss /= (double)k.count;
+    k.precision /= (double)k.count;
     return k;
 }
 
@@ -223,7 +245,11 @@ static void check_same_counts(const vt_classification *a, const vt_classificatio
 {
     assert_int_equal(a->count, b->count);
     assert_int_equal(a->classes, b->classes);
+    assert_int_equal(a->among, b->among);
     assert_int_equal(a->unlabelled, b->unlabelled);
+    assert_int_equal(a->outside, b->outside);
+    assert_int_equal(a->sets, b->sets);
+    assert_true(fabs(a->precision - b->precision) < 1e-12);
     assert_int_equal(a->right1, b->right1);
     assert_int_equal(a->right5, b->right5);
     assert_memory_equal(a->class_count, b->class_count, CLASSES * sizeof(int64_t));
@@ -239,23 +265,57 @@ static void with_sets(char spec[1024], char file[256], bool all_empty)
     snprintf(spec, 1024, SPEC "&labels=%s", file);
 }
 
-/* Breaks when counts or loss are not those of the images one by one, depend on the micro-batch, or miss the label map;
- * with one class an image, and with several or none. */
+/* The kept logits are those of the images that count, over the classes among, with their labels renumbered. */
+static void check_kept(const vt_scores *kept, const stage *s, const float *logits, const int32_t *map)
+{
+    int64_t row = 0;
+    for (int64_t i = 0; i < COUNT; i++) {
+        int32_t classes[VT_MAX_LABELS];
+        int n = among_of(s->pass.among, classes, classes_of(s, i, map, classes)), met = 0;
+        int64_t column = 0;
+        if (n == 0)
+            continue;
+        for (int64_t c = 0; c < CLASSES; c++) {
+            if (s->pass.among && !s->pass.among[c])
+                continue;
+            bool own = false;
+            for (int k = 0; k < n; k++)
+                own = own || classes[k] == c;
+            if (own)
+                assert_int_equal(kept->labels[row * kept->width + met++], column);
+            assert_true(kept->logits[row * kept->classes + column++] == logits[i * CLASSES + c]);
+        }
+        assert_int_equal(column, kept->classes);
+        for (int k = n; k < kept->width; k++)
+            assert_int_equal(kept->labels[row * kept->width + k], -1);
+        row++;
+    }
+    assert_int_equal(row, kept->count);
+}
+
+/* Breaks when counts, precision or loss are not those of the images one by one, depend on the micro-batch, or miss the
+ * label map; with one class an image, with several or none, and with some classes left out of the prediction. */
 static void classify_all(const char *spec)
 {
     static const int32_t map[CLASSES] = {3, 1, 0, 6, 5, 4, 2};
+    static const uint8_t among[CLASSES] = {1, 0, 1, 1, 0, 1, 1};
     int64_t met = 0;
-    for (int mapped = 0; mapped < 2; mapped++) {
+    for (int how = 0; how < 4; how++) {
+        const bool mapped = how % 2;
         double loss = 0;
         for (size_t i = 0; i < VT_COUNT_OF(sizes); i++) {
             stage s;
             float *features, *logits;
             vt_classification c = {0};
+            vt_scores kept = {0};
             stage_open(&s, spec, CLASSES, sizes[i], 1);
             stage_direct(&s, &features, &logits);
+            s.pass.among = how < 2 ? NULL : among;
             vt_classification known = count_directly(&s, logits, mapped ? map : NULL);
             s.pass.label_map = mapped ? map : NULL;
-            assert_int_equal(vt_classify(&s.pass, &c, NULL), VT_OK);
+            assert_int_equal(vt_classify(&s.pass, &kept, &c, NULL), VT_OK);
+            check_kept(&kept, &s, logits, s.pass.label_map);
+            vt_scores_release(&kept);
             check_same_counts(&c, &known);
             assert_true(fabs(c.loss - known.loss) < 1e-6 * known.loss);
             assert_true(i == 0 || c.loss == loss);
@@ -288,8 +348,13 @@ static void test_classify_sets(void **state)
 
     with_sets(spec, file, true);
     stage_open(&s, spec, CLASSES, 5, 1);
-    assert_int_equal(vt_classify(&s.pass, &c, &err), VT_EINVAL);
+    assert_int_equal(vt_classify(&s.pass, NULL, &c, &err), VT_EINVAL);
     assert_non_null(strstr(err.msg, "no image"));
+    vt_classification_release(&c);
+    static const uint8_t none[CLASSES] = {0};
+    s.pass.among = none;
+    assert_int_equal(vt_classify(&s.pass, NULL, &c, &err), VT_EINVAL);
+    assert_non_null(strstr(err.msg, "among"));
     vt_classification_release(&c);
     stage_close(&s);
     assert_int_equal(unlink(file), 0);
@@ -340,17 +405,17 @@ static void test_classify_refused(void **state)
     vt_classification c = {0};
     stage_open(&s, SPEC, CLASSES, 4, 1);
     stage_spoil(&s);
-    assert_int_equal(vt_classify(&s.pass, &c, &err), VT_EDIVERGED);
+    assert_int_equal(vt_classify(&s.pass, NULL, &c, &err), VT_EDIVERGED);
     assert_non_null(strstr(err.msg, "shapes[0]"));
     vt_classification_release(&c);
     stage_close(&s);
     stage_open(&s, SPEC, CLASSES + 2, 4, 1);
-    assert_int_equal(vt_classify(&s.pass, &c, &err), VT_EINVAL);
+    assert_int_equal(vt_classify(&s.pass, NULL, &c, &err), VT_EINVAL);
     assert_non_null(strstr(err.msg, "7 classes; the model has 9"));
     vt_classification_release(&c);
     stage_close(&s);
     stage_open(&s, SPEC, 0, 4, 1);
-    assert_int_equal(vt_classify(&s.pass, &c, &err), VT_EINVAL);
+    assert_int_equal(vt_classify(&s.pass, NULL, &c, &err), VT_EINVAL);
     assert_non_null(strstr(err.msg, "few-shot"));
     vt_classification_release(&c);
     stage_close(&s);

@@ -51,9 +51,21 @@ static void test_mean_deviation(void **state)
     assert_true(mean == 2 && deviation == 0);
 }
 
+/* Breaks when the interval of a mean of fractions is not that of as many right ones, or leaves [0, 1]. */
+static void test_proportion(void **state)
+{
+    for (int64_t right = 0; right <= 8; right++) {
+        vt_estimate a = vt_accuracy(right, 8), b = vt_proportion((double)right / 8, 8);
+        assert_true(a.value == b.value && a.low == b.low && a.high == b.high);
+    }
+    vt_estimate e = vt_proportion(0.3, 8), less = vt_accuracy(2, 8), more = vt_accuracy(3, 8);
+    assert_true(e.low > less.low && e.low < more.low && e.high > less.high && e.high < more.high);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_proportion),
         cmocka_unit_test(test_wilson),
         cmocka_unit_test(test_wilson_shape),
         cmocka_unit_test(test_mean_deviation),
