@@ -7,7 +7,9 @@
 const char *const vt_xent_names[] = {"sigmoid", "softmax", NULL};
 const char *const vt_head_names[] = {"map", "gap", "tok", NULL};
 const char *const vt_positions_names[] = {"learned", "sincos2d", NULL};
-const char *const vt_gelu_names[] = {"tanh", "erf", NULL};
+const char *const vt_gelu_names[] = {"tanh", "erf", "quick", NULL};
+const char *const vt_token_names[] = {"auto", "none", "plain", "position", NULL};
+const char *const vt_mlp_names[] = {"gelu", "swiglu", NULL};
 
 vt_status vt_model_init(vt_model *m, const vt_model_config *config, vt_err *err)
 {

@@ -28,8 +28,18 @@ extern const char *const vt_head_names[]; /* "map", "gap", "tok", NULL */
 typedef enum { VT_POSITIONS_LEARNED, VT_POSITIONS_SINCOS2D } vt_positions_kind;
 extern const char *const vt_positions_names[]; /* "learned", "sincos2d", NULL */
 
-typedef enum { VT_GELU_TANH, VT_GELU_ERF } vt_gelu_kind;
-extern const char *const vt_gelu_names[]; /* "tanh", "erf", NULL */
+/* The MLP's activation: GELU's tanh form, GELU as it is, CLIP's z sigmoid(1.702 z). */
+typedef enum { VT_GELU_TANH, VT_GELU_ERF, VT_GELU_QUICK } vt_gelu_kind;
+extern const char *const vt_gelu_names[]; /* "tanh", "erf", "quick", NULL */
+
+/* The class token: auto is plain with the head tok, else none; plain has no position of its own, position has one, the
+ * first row of pos_embed. gap pooling takes the mean without it, attention pooling looks at it too. */
+typedef enum { VT_TOKEN_AUTO, VT_TOKEN_NONE, VT_TOKEN_PLAIN, VT_TOKEN_POSITION } vt_token_kind;
+extern const char *const vt_token_names[]; /* "auto", "none", "plain", "position", NULL */
+
+/* gelu(u W1 + b1) W2 + b2, or with u W1 + b1 = [gate, value]: (silu(gate) * value) W2 + b2. */
+typedef enum { VT_MLP_GELU, VT_MLP_SWIGLU } vt_mlp_kind;
+extern const char *const vt_mlp_names[]; /* "gelu", "swiglu", NULL */
 
 typedef enum { VT_RECOMPUTE_NONE, VT_RECOMPUTE_BLOCK } vt_recompute;
 
@@ -38,6 +48,13 @@ typedef struct {
     int64_t width, depth, mlp, heads, patch, image_height, image_width;
     int64_t classes; /* 0: no classifier, as the paper counts parameters */
     int head, positions, gelu;
+    int class_token;        /* vt_token_kind */
+    int64_t registers;      /* tokens behind the class token that belong to no patch and have no position */
+    int mlp_kind;           /* vt_mlp_kind; swiglu: mlp is the width behind the product, W1 has twice as many rows */
+    double layer_scale;     /* first value of the factors by which each column of a branch is multiplied; 0: none */
+    bool norm_pre;          /* LayerNorm before the blocks, and then no bias of the patches, as in CLIP */
+    bool qk_norm;           /* LayerNorm of each head's queries and keys */
+    bool norm_pooled;       /* the final norm comes after pooling instead of before ("fc_norm") */
     int64_t representation; /* width of the tanh layer before the classifier, "pre_logits" (spec 2.1); 0: none */
     double norm_eps;        /* of every LayerNorm: 1e-6 in flax as in timm's ViTs */
     double head_bias;       /* initial value of the classifier's bias (spec 2.2) */
@@ -66,6 +83,9 @@ typedef struct {
     int64_t width, depth, mlp, heads, default_patch;
 } vt_shape;
 extern const vt_shape vt_shapes[];
+
+/* The kind of class token that auto means. */
+vt_token_kind vt_model_class_token(const vt_model_config *c);
 
 /* Whether the configuration makes a model: sides >= patch, heads divide width, limits of ops.h; messages name model.*
  * keys. */

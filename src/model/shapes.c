@@ -147,12 +147,60 @@ static vt_status in_names(const char *key, int value, const char *const *names, 
     return status;
 }
 
+vt_token_kind vt_model_class_token(const vt_model_config *c)
+{
+    if (c->class_token != VT_TOKEN_AUTO)
+        return (vt_token_kind)c->class_token;
+    return c->head == VT_HEAD_TOK ? VT_TOKEN_PLAIN : VT_TOKEN_NONE;
+}
+
+/* What is not there yet. */
+static vt_status check_built(const vt_model_config *c, vt_err *err)
+{
+    const struct {
+        const char *key;
+        bool set;
+    } rows[] = {
+        {"model.gelu=quick", c->gelu == VT_GELU_QUICK},
+        {"model.class_token", vt_model_class_token(c) != (c->head == VT_HEAD_TOK ? VT_TOKEN_PLAIN : VT_TOKEN_NONE)},
+        {"model.registers", c->registers != 0},
+        {"model.mlp_kind=swiglu", c->mlp_kind != VT_MLP_GELU},
+        {"model.layer_scale", c->layer_scale > 0},
+        {"model.norm_pre", c->norm_pre},
+        {"model.qk_norm", c->qk_norm},
+        {"model.norm_pooled", c->norm_pooled},
+    };
+    for (size_t i = 0; i < VT_COUNT_OF(rows); i++)
+        if (rows[i].set)
+            return vt_fail(err, VT_EUNSUPPORTED, "%s is not supported yet", rows[i].key);
+    return VT_OK;
+}
+
+/* Tokens that are no patches. */
+static vt_status check_tokens(const vt_model_config *c, vt_err *err)
+{
+    VT_TRY(in_names("model.class_token", c->class_token, vt_token_names, err));
+    VT_TRY(in_range("model.registers", c->registers, 0, VT_MAX_TOKENS, err));
+    vt_token_kind token = vt_model_class_token(c);
+    if (c->head == VT_HEAD_TOK && token == VT_TOKEN_NONE)
+        return vt_fail(err, VT_EINVAL, "model.head is tok, which needs a class token; model.class_token is none");
+    if (c->positions == VT_POSITIONS_SINCOS2D && token == VT_TOKEN_POSITION)
+        return vt_fail(err, VT_EINVAL,
+                       "model.positions is sincos2d, in which a class token has no place; model.class_token must be "
+                       "plain");
+    return VT_OK;
+}
+
 /* All but sizes. */
 static vt_status check_kinds(const vt_model_config *c, vt_err *err)
 {
     VT_TRY(in_names("model.head", c->head, vt_head_names, err));
     VT_TRY(in_names("model.positions", c->positions, vt_positions_names, err));
     VT_TRY(in_names("model.gelu", c->gelu, vt_gelu_names, err));
+    VT_TRY(in_names("model.mlp_kind", c->mlp_kind, vt_mlp_names, err));
+    VT_TRY(check_tokens(c, err));
+    if (!(c->layer_scale >= 0 && c->layer_scale <= 1000))
+        return vt_fail(err, VT_EINVAL, "model.layer_scale is %g; it must be between 0 (none) and 1000", c->layer_scale);
     VT_TRY(in_range("model.representation", c->representation, 0, MAX_WIDTH, err));
     if (c->positions == VT_POSITIONS_SINCOS2D && c->width % 4 != 0)
         return vt_fail(err, VT_EINVAL,
@@ -191,5 +239,6 @@ vt_status vt_model_check(const vt_model_config *c, vt_err *err)
                        "model.image %lldx%lld in patches of %lld makes %lld tokens; at most %d are supported",
                        (long long)c->image_height, (long long)c->image_width, (long long)c->patch, (long long)tokens,
                        VT_MAX_TOKENS);
-    return check_kinds(c, err);
+    VT_TRY(check_kinds(c, err));
+    return check_built(c, err);
 }

@@ -24,7 +24,7 @@ static double mlp_ratio(const vt_model_config *c)
 
 /* timm's word for each head and each GELU, in the order of vt_head_names and vt_gelu_names. */
 static const char *const timm_pools[] = {"map", "avg", "token", NULL};
-static const char *const timm_gelus[] = {"gelu_tanh", "gelu", NULL};
+static const char *const timm_gelus[] = {"gelu_tanh", "gelu", "quick_gelu", NULL};
 
 /* The class token has no position of its own: no_embed_class. sincos2d positions are a tensor of the checkpoint, which
  * timm takes for learned ones. */

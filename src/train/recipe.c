@@ -52,6 +52,13 @@ static vt_status resolve_model(const vt_recipe *r, int64_t classes, vt_training 
     c->positions = r->model.positions;
     c->gelu = r->model.gelu;
     c->representation = r->model.representation;
+    c->class_token = r->model.class_token;
+    c->registers = r->model.registers;
+    c->mlp_kind = r->model.mlp_kind;
+    c->layer_scale = r->model.layer_scale;
+    c->norm_pre = r->model.norm_pre;
+    c->qk_norm = r->model.qk_norm;
+    c->norm_pooled = r->model.norm_pooled;
     c->norm_eps = r->model.norm_eps;
     c->classes = r->model.classes ? r->model.classes : classes;
     if (c->classes < classes)

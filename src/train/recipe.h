@@ -21,6 +21,11 @@ typedef struct {
         char *shape;
         int head, positions, gelu; /* vt_head_kind, vt_positions_kind, vt_gelu_kind */
         int64_t representation;
+        int class_token; /* vt_token_kind */
+        int64_t registers;
+        int mlp_kind; /* vt_mlp_kind */
+        double layer_scale;
+        bool norm_pre, qk_norm, norm_pooled;
         vt_size image;
         int64_t classes;
         double norm_eps, head_bias;
