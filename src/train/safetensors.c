@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -259,5 +260,58 @@ vt_status vt_safetensors_load(const char *path, vt_device *device, const vt_stor
     close_reader(&r);
     free(staging);
     free(offsets);
+    return status;
+}
+
+/* One entry of the header, checked: what any program wrote, in any type. */
+static vt_status read_entry(const reader *r, const char *name, const json_t *entry, vt_safetensors_entry *e, vt_err *err)
+{
+    const json_t *shape = json_object_get(entry, "shape"), *offsets = json_object_get(entry, "data_offsets");
+    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
+    int64_t begin = json_integer_value(json_array_get(offsets, 0)),
+            end = json_integer_value(json_array_get(offsets, 1));
+    size_t n_dims = json_array_size(shape);
+    *e = (vt_safetensors_entry){.name = name, .n_dims = (int)n_dims, .count = 1};
+    if (!dtype || !json_is_array(shape) || n_dims > VT_SAFETENSORS_DIMS)
+        return vt_fail(err, VT_EFORMAT, "%s: tensor %.80s has no type or no shape of at most %d sides", r->path, name,
+                       VT_SAFETENSORS_DIMS);
+    if (!json_is_array(offsets) || json_array_size(offsets) != 2 || begin < 0 || end < begin || end > r->data_bytes)
+        return vt_fail(err, VT_EFORMAT,
+                       "%s: tensor %.80s lies at bytes %lld to %lld of %lld, which cannot be; the file is cut or broken",
+                       r->path, name, (long long)begin, (long long)end, (long long)r->data_bytes);
+    (void)snprintf(e->dtype, sizeof e->dtype, "%s", dtype);
+    for (size_t d = 0; d < n_dims; d++) {
+        const json_t *side = json_array_get(shape, d);
+        e->dims[d] = json_integer_value(side);
+        if (!json_is_integer(side) || e->dims[d] < 0 || (e->dims[d] > 0 && e->count > INT64_MAX / 16 / e->dims[d]))
+            return vt_fail(err, VT_EFORMAT, "%s: tensor %.80s has a side of %lld, which cannot be", r->path, name,
+                           (long long)e->dims[d]);
+        e->count *= e->dims[d];
+    }
+    e->offset = r->data_start + begin;
+    e->bytes = end - begin;
+    return VT_OK;
+}
+
+vt_status vt_safetensors_scan(const char *path, vt_safetensors_fn *each, void *context, vt_err *err)
+{
+    reader r;
+    const char *name;
+    json_t *entry;
+    vt_status status = open_reader(&r, path, err);
+    if (status == VT_OK) {
+        json_object_foreach(r.header, name, entry)
+        {
+            vt_safetensors_entry e;
+            if (strcmp(name, "__metadata__") == 0)
+                continue;
+            status = read_entry(&r, name, entry, &e, err);
+            if (status == VT_OK)
+                status = each(context, &e, err);
+            if (status != VT_OK)
+                break;
+        }
+    }
+    close_reader(&r);
     return status;
 }

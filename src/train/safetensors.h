@@ -33,4 +33,17 @@ vt_status vt_safetensors_save(const char *path, vt_device *device, const vt_stor
 vt_status vt_safetensors_load(const char *path, vt_device *device, const vt_stored_tensor *tensors, int n,
                               vt_err *err) VT_MUST_USE;
 
+/* A file of any program: hands every tensor of the header on, its place checked against the file's length; whether its
+ * bytes are as many as type and shape ask for is the receiver's to check. */
+#define VT_SAFETENSORS_DIMS 8
+typedef struct {
+    const char *name;
+    char dtype[16]; /* "F32", "F16", "BF16", "I64", ... */
+    int n_dims;
+    int64_t dims[VT_SAFETENSORS_DIMS], count;
+    int64_t offset, bytes; /* in the file */
+} vt_safetensors_entry;
+typedef vt_status vt_safetensors_fn(void *context, const vt_safetensors_entry *e, vt_err *err);
+vt_status vt_safetensors_scan(const char *path, vt_safetensors_fn *each, void *context, vt_err *err) VT_MUST_USE;
+
 #endif
