@@ -19,7 +19,7 @@ static void try_spec(const char *text)
     vt_source *s = NULL;
     vt_err err = {0};
     int64_t from, to;
-    if (vt_spec_parse(&spec, text, &err) == VT_OK && vt_spec_get_split(&spec, &from, &to, &err) == VT_OK)
+    if (vt_spec_parse(&spec, text, strlen(text), &err) == VT_OK && vt_spec_get_split(&spec, &from, &to, &err) == VT_OK)
         assert(from >= 0 && from < to && to <= VT_SHARE_ALL);
     vt_spec_release(&spec);
     if (strncmp(text, "synthetic:", 10) == 0 && vt_source_open(&s, text, &err) == VT_OK)
