@@ -22,8 +22,8 @@ static const vt_collection_kind *const kinds[] = {&vt_folder_kind, &vt_wds_kind,
 /* One row an entry of kinds, and NULL at the end; forms and sentences stand here because a table of constants cannot
  * read them from another file. */
 const vt_source_help vt_source_kinds_help[] = {
-    {"folder", "folder:PATH", "class folders: PATH/CLASS/IMAGE.jpg or .png"},
-    {"wds", "wds:PATH/{000..012}.tar", "WebDataset shards, tar or tar.gz: KEY.jpg or KEY.png beside KEY.cls"},
+    {"folder", "folder:PATH", "class folders: PATH/CLASS/IMAGE.jpg, .png or .webp"},
+    {"wds", "wds:PATH/{000..012}.tar", "WebDataset shards, tar or tar.gz: KEY.jpg, .png or .webp beside KEY.cls"},
     {"idx", "idx:IMAGES,LABELS", "the two files of MNIST and its kin, plain or gzip"},
     {"synthetic", "synthetic:shapes?classes=16&noise=0.1&size=32&count=10000&seed=0",
      "coloured shapes drawn on the fly; noise is the share of wrong labels"},
@@ -362,9 +362,11 @@ static vt_status read_open_file(vt_read_buffer *b, int fd, const char *path, vt_
     if (!S_ISREG(st.st_mode))
         return vt_fail(err, VT_EINVAL, "%s is %s; expected an image file", path,
                        S_ISDIR(st.st_mode) ? "a folder" : "a pipe or device");
-    if (vt_read_buffer_reserve(b, (size_t)st.st_size, err) != VT_OK)
-        return vt_prefix(err, "%s", path);
-    return vt_file_read_at(fd, path, 0, b->bytes, b->size, err);
+    vt_status status = vt_read_buffer_reserve(b, (size_t)st.st_size, err);
+    if (status == VT_OK)
+        return vt_file_read_at(fd, path, 0, b->bytes, b->size, err);
+    vt_prefix(err, "%s", path);
+    return status;
 }
 
 vt_status vt_read_buffer_file(vt_read_buffer *b, const char *path, vt_err *err)

@@ -1,7 +1,7 @@
 /* wds:SHARDS, WebDataset: tar files in which the members of one sample stand together and share their name up to the
- * first dot of its last part: KEY.jpg (or .jpeg, .png) and KEY.cls, the class number in ASCII, which labels=FILE makes
- * unnecessary. Other members (.json, .txt) are passed over. The headers of all shards are walked once at the start;
- * samples are then read by offset. */
+ * first dot of its last part: KEY.jpg (or .jpeg, .png, .webp) and KEY.cls, the class number in ASCII, which labels=FILE
+ * makes unnecessary. Other members (.json, .txt) are passed over. The headers of all shards are walked once at the
+ * start; samples are then read by offset. */
 #include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -57,11 +57,6 @@ static const char *extension_of(const char *name)
     base = base ? base + 1 : name;
     const char *dot = strchr(base, '.');
     return dot && dot > base ? dot : NULL;
-}
-
-static bool is_image_extension(const char *e)
-{
-    return strcasecmp(e, ".jpg") == 0 || strcasecmp(e, ".jpeg") == 0 || strcasecmp(e, ".png") == 0;
 }
 
 static vt_status add_sample(wds *w, int32_t index, const group *g, vt_err *err)
@@ -135,7 +130,8 @@ static vt_status add_member(wds *w, int32_t index, group *g, const vt_tar *t, co
         vt_text_clear(&g->key);
         vt_text_addn(&g->key, m->name, n);
     }
-    bool image = is_image_extension(extension), label = strcasecmp(extension, ".cls") == 0;
+    bool image = strrchr(extension, '.') == extension && vt_image_has_suffix(extension);
+    bool label = strcasecmp(extension, ".cls") == 0;
     if ((image && g->has_image) || (label && g->has_label))
         return vt_fail(err, VT_EFORMAT, "%s: sample %s has two %s", w->shards[index].given, g->key.s,
                        image ? "images" : ".cls");
@@ -284,9 +280,10 @@ static vt_status wds_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b,
     const sample *s = &w->samples[i];
     const shard *sh = &w->shards[s->shard];
     vt_status status = vt_read_buffer_reserve(b, s->size, err);
-    if (status != VT_OK)
-        return vt_prefix(err, "%s", sh->given);
-    return read_bytes(sh, s, b, err);
+    if (status == VT_OK)
+        return read_bytes(sh, s, b, err);
+    vt_prefix(err, "%s", sh->given);
+    return status;
 }
 
 const vt_collection_kind vt_wds_kind = {
