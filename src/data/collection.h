@@ -67,10 +67,6 @@ extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_syn
 /* Room for size encoded bytes, which the caller then reads into b->bytes; at most VT_MAX_FILE_BYTES. */
 vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;
 
-/* Whether an extension (".jpg", in any case) is that of an image, and whether a name has such a one. */
-bool vt_is_image_extension(const char *extension);
-bool vt_is_image_name(const char *name);
-
 /* Names of classes for a kind whose files hold numbers only: those of classes=FILE, which must name all up to
  * max_label unless labels=FILE makes those numbers void; without it c->classes = max_label + 1. */
 vt_status vt_collection_name_classes(vt_collection *c, const vt_spec *spec, int64_t max_label, vt_err *err) VT_MUST_USE;

@@ -1,11 +1,11 @@
-/* folder:PATH, class folders. A class is a folder in PATH; its images are the .jpg, .jpeg and .png files in it and in
- * folders inside it (Tiny ImageNet keeps PATH/CLASS/images/FILE). Hidden names are skipped; other files are counted and
- * said. Order: by the bytes of the names, so that it is the same everywhere; classes=FILE gives another order of
- * classes. With classes=FILE and labels=FILE folders are no classes: every image in PATH and below is a sample. */
+/* folder:PATH, class folders. A class is a folder in PATH; its images are the .jpg, .jpeg, .png and .webp files in it
+ * and in folders inside it (Tiny ImageNet keeps PATH/CLASS/images/FILE). Hidden names are skipped; other files are
+ * counted and said. Order: by the bytes of the names, so that it is the same everywhere; classes=FILE gives another
+ * order of classes. With classes=FILE and labels=FILE folders are no classes: every image in PATH and below is a
+ * sample. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -29,12 +29,6 @@ typedef struct {
     int64_t n, capacity;
     int64_t others; /* files that are no images, by their names */
 } folder;
-
-static bool is_image_name(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 || strcasecmp(dot, ".png") == 0);
-}
 
 static vt_status add_file(folder *f, const char *name, int64_t size, int32_t label, vt_err *err)
 {
@@ -61,7 +55,7 @@ static vt_status add_entry(folder *f, const char *relative, int32_t label, int d
         status = vt_fail_errno(err, "%s", path);
     else if (S_ISDIR(st.st_mode) && !link && depth < MAX_DEPTH)
         status = add_folder(f, relative, label, depth + 1, err);
-    else if (S_ISREG(st.st_mode) && is_image_name(relative))
+    else if (S_ISREG(st.st_mode) && vt_image_has_suffix(relative))
         status = add_file(f, relative, (int64_t)st.st_size, label, err);
     else
         f->others++;
@@ -132,7 +126,7 @@ static vt_status fail_without_classes(const char *root, char **names, size_t n, 
         if (vt_has_suffix(names[i], ".tar") || vt_has_suffix(names[i], ".tar.gz"))
             return vt_fail(err, VT_EINVAL, "%s holds tar files but no class folders; name the shards: wds:%s/%s", root,
                            root, names[i]);
-        if (is_image_name(names[i]))
+        if (vt_image_has_suffix(names[i]))
             return vt_fail(err, VT_EINVAL, "%s holds images but no class folders; put them into %s/CLASS/", root, root);
     }
     return vt_fail(err, VT_EINVAL, "%s has no class folders; images belong into %s/CLASS/", root, root);
@@ -153,7 +147,7 @@ static vt_status read_flat(vt_collection *c, const char *file, vt_err *err)
     }
     vt_free_names(names, n);
     if (status == VT_OK && f->n == 0)
-        status = vt_fail(err, VT_EINVAL, "%s holds no .jpg, .jpeg or .png file", f->root);
+        status = vt_fail(err, VT_EINVAL, "%s holds no .jpg, .jpeg, .png or .webp file", f->root);
     return status;
 }
 
@@ -190,8 +184,8 @@ static vt_status read_class(folder *f, const char *name, int32_t label, bool lis
     VT_TRY(add_folder(f, name, label, 0, err));
     if (f->n == before)
         return vt_fail(err, VT_EINVAL,
-                       "%s/%s: the class folder holds no .jpg, .jpeg or .png file; remove it or fill it", f->root,
-                       name);
+                       "%s/%s: the class folder holds no .jpg, .jpeg, .png or .webp file; remove it or fill it",
+                       f->root, name);
     return VT_OK;
 }
 
@@ -217,7 +211,7 @@ static vt_status folder_open(vt_collection *c, const vt_spec *spec, vt_err *err)
     else
         VT_TRY(read_classes(c, spec, err));
     if (f->others > 0)
-        vt_log(VT_LOG_WARN, "%s: %lld files are no .jpg, .jpeg or .png and are left out", f->root,
+        vt_log(VT_LOG_WARN, "%s: %lld files are no .jpg, .jpeg, .png or .webp and are left out", f->root,
                (long long)f->others);
     c->count = f->n;
     c->resident = (size_t)f->capacity * sizeof *f->files + f->names.cap;

@@ -1,4 +1,4 @@
-/* Rectangles of an image and the operations on them that preprocess.c puts together; inside data/ only. */
+/* Rectangles of an image and the operations on them that operations.c puts together; inside data/ only. */
 #ifndef VT_DATA_GEOMETRY_H
 #define VT_DATA_GEOMETRY_H
 
@@ -8,14 +8,15 @@
 #include "base/status.h"
 #include "data/image.h"
 
-/* x, y: the upper left corner; the rectangle lies inside its image. */
-typedef struct {
-    int64_t x, y, width, height;
-} vt_rect;
-
-/* TF bilinear resize of a rectangle of in; outside of it nothing is read. out must not be in. */
-vt_status vt_resize_bilinear_rect(const vt_image *in, vt_rect r, int64_t height, int64_t width, vt_image *out,
-                                  vt_err *err) VT_MUST_USE;
+/* Resizes of a rectangle of in, outside of which nothing is read; out must not be in. TensorFlow's, without antialias
+ * (resize.c), and Pillow's, with it (resample.c). */
+vt_status vt_resize_tf_bilinear(const vt_image *in, vt_rect r, int64_t height, int64_t width, vt_image *out,
+                                vt_err *err) VT_MUST_USE;
+vt_status vt_resize_tf_area(const vt_image *in, vt_rect r, int64_t height, int64_t width, vt_image *out,
+                            vt_err *err) VT_MUST_USE;
+typedef enum { VT_PILLOW_BOX, VT_PILLOW_BILINEAR, VT_PILLOW_BICUBIC } vt_pillow_filter;
+vt_status vt_resize_pillow(const vt_image *in, vt_rect r, int64_t height, int64_t width, vt_pillow_filter filter,
+                           vt_image *out, vt_err *err) VT_MUST_USE;
 
 /* Copies a rectangle of in. */
 vt_status vt_crop_rect(const vt_image *in, vt_rect r, vt_image *out, vt_err *err) VT_MUST_USE;

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/attr.h"
 #include "base/file.h"
@@ -20,7 +21,6 @@ static const struct {
     const char *name;
 } other_formats[] = {
     {0, "GIF8", 4, "a GIF image"},
-    {8, "WEBP", 4, "a WebP image"},
     {0, "BM", 2, "a BMP image"},
     {0, "II*\0", 4, "a TIFF image"},
     {0, "MM\0*", 4, "a TIFF image"},
@@ -87,6 +87,8 @@ vt_image_format vt_image_format_of(const void *data, size_t size)
         return VT_FORMAT_JPEG;
     if (size >= 8 && memcmp(data, "\x89PNG\r\n\x1a\n", 8) == 0)
         return VT_FORMAT_PNG;
+    if (size >= 12 && memcmp(data, "RIFF", 4) == 0 && memcmp((const unsigned char *)data + 8, "WEBP", 4) == 0)
+        return VT_FORMAT_WEBP;
     return VT_FORMAT_UNKNOWN;
 }
 
@@ -101,39 +103,118 @@ static vt_status refuse_format(const void *data, size_t size, vt_err *err)
         size_t end = other_formats[i].offset + other_formats[i].length;
         const unsigned char *at = (const unsigned char *)data + other_formats[i].offset;
         if (size >= end && memcmp(at, other_formats[i].magic, other_formats[i].length) == 0)
-            return vt_fail(err, VT_EUNSUPPORTED, "this is %s; only JPEG and PNG are read", other_formats[i].name);
+            return vt_fail(err, VT_EUNSUPPORTED, "this is %s; JPEG, PNG and WebP are read", other_formats[i].name);
     }
-    return vt_fail(err, VT_EFORMAT, "neither JPEG nor PNG, by its first bytes");
+    return vt_fail(err, VT_EFORMAT, "neither JPEG, PNG nor WebP, by its first bytes");
+}
+
+bool vt_image_has_suffix(const char *name)
+{
+    static const char *const suffixes[] = {".jpg", ".jpeg", ".png", ".webp"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < VT_COUNT_OF(suffixes); i++) {
+        if (strcasecmp(dot, suffixes[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static vt_image_format format_within_limit(const void *data, size_t size)
+{
+    return size <= VT_MAX_FILE_BYTES ? vt_image_format_of(data, size) : VT_FORMAT_UNKNOWN;
+}
+
+/* part: of the stored image, or NULL for all of it. */
+static vt_status decode_stored(vt_image *im, const void *data, size_t size, vt_rect *part, vt_err *err)
+{
+    switch (format_within_limit(data, size)) {
+    case VT_FORMAT_JPEG:
+        return vt_jpeg_decode(im, data, size, part, err);
+    case VT_FORMAT_PNG:
+        return vt_png_decode(im, data, size, err);
+    case VT_FORMAT_WEBP:
+        return vt_webp_decode(im, data, size, err);
+    case VT_FORMAT_UNKNOWN:
+        break;
+    }
+    return refuse_format(data, size, err);
+}
+
+static vt_status named(vt_status status, const char *name, vt_err *err)
+{
+    if (status != VT_OK)
+        vt_prefix(err, "%s", name);
+    return status;
 }
 
 vt_status vt_image_decode(vt_image *im, const void *data, size_t size, const char *name, vt_err *err)
 {
-    vt_image_format format = size <= VT_MAX_FILE_BYTES ? vt_image_format_of(data, size) : VT_FORMAT_UNKNOWN;
-    vt_status status;
-    if (format == VT_FORMAT_JPEG)
-        status = vt_jpeg_decode(im, data, size, err);
-    else if (format == VT_FORMAT_PNG)
-        status = vt_png_decode(im, data, size, err);
-    else
-        status = refuse_format(data, size, err);
-    if (status != VT_OK)
-        vt_prefix(err, "%s", name);
-    return status;
+    return named(decode_stored(im, data, size, NULL, err), name, err);
+}
+
+static vt_status probe(const void *data, size_t size, int64_t *width, int64_t *height, vt_err *err)
+{
+    switch (format_within_limit(data, size)) {
+    case VT_FORMAT_JPEG:
+        return vt_jpeg_probe(data, size, width, height, err);
+    case VT_FORMAT_PNG:
+        return vt_png_probe(data, size, width, height, err);
+    case VT_FORMAT_WEBP:
+        return vt_webp_probe(data, size, width, height, err);
+    case VT_FORMAT_UNKNOWN:
+        break;
+    }
+    return refuse_format(data, size, err);
 }
 
 vt_status vt_image_probe(const void *data, size_t size, const char *name, int64_t *width, int64_t *height, vt_err *err)
 {
-    vt_image_format format = size <= VT_MAX_FILE_BYTES ? vt_image_format_of(data, size) : VT_FORMAT_UNKNOWN;
-    vt_status status;
-    if (format == VT_FORMAT_JPEG)
-        status = vt_jpeg_probe(data, size, width, height, err);
-    else if (format == VT_FORMAT_PNG)
-        status = vt_png_probe(data, size, width, height, err);
-    else
-        status = refuse_format(data, size, err);
-    if (status != VT_OK)
-        vt_prefix(err, "%s", name);
-    return status;
+    return named(probe(data, size, width, height, err), name, err);
+}
+
+vt_status vt_image_look(const void *data, size_t size, bool orient, const char *name, vt_image_header *header,
+                        vt_err *err)
+{
+    int64_t width, height;
+    VT_TRY(vt_image_probe(data, size, name, &width, &height, err));
+    const int orientation = orient ? vt_image_orientation(data, size) : 1;
+    const bool sides = orientation >= 5;
+    *header = (vt_image_header){orientation, sides ? height : width, sides ? width : height};
+    return VT_OK;
+}
+
+static vt_status turn(vt_image *im, vt_image *spare, int orientation, vt_err *err)
+{
+    VT_TRY(vt_orient_image(im, orientation, spare, err));
+    vt_image t = *im;
+    *im = *spare;
+    *spare = t;
+    return VT_OK;
+}
+
+vt_status vt_image_turn_upright(vt_image *im, vt_image *spare, const void *data, size_t size, vt_err *err)
+{
+    const int orientation = vt_image_orientation(data, size);
+    return orientation == 1 ? VT_OK : turn(im, spare, orientation, err);
+}
+
+vt_status vt_image_decode_part(vt_image *im, vt_image *spare, const void *data, size_t size, const char *name,
+                               const vt_image_header *header, vt_rect *part, vt_err *err)
+{
+    const int orientation = header->orientation;
+    const bool sides = orientation >= 5;
+    /* turning upright and turning back differ in the two quarter turns only */
+    const int back = orientation == 6 ? 8 : orientation == 8 ? 6 : orientation;
+    vt_rect stored = vt_orient_rect(orientation, sides ? header->height : header->width,
+                                    sides ? header->width : header->height, *part);
+    vt_status status = decode_stored(im, data, size, &stored, err);
+    if (status == VT_OK && orientation != 1) {
+        *part = vt_orient_rect(back, sides ? im->height : im->width, sides ? im->width : im->height, stored);
+        status = turn(im, spare, orientation, err);
+    } else {
+        *part = stored;
+    }
+    return named(status, name, err);
 }
 
 vt_status vt_image_write_png(const vt_image *im, const char *path, vt_err *err)

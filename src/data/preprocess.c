@@ -1,4 +1,4 @@
-/* The list of preprocessing operations: one table gives names, arguments, help, sizes and code. */
+/* A list of preprocessing operations: read from text, printed, checked, and run. The operations are in operations.c. */
 #include "data/preprocess.h"
 
 #include <ctype.h>
@@ -7,152 +7,11 @@
 #include <string.h>
 
 #include "base/philox.h"
-#include "data/geometry.h"
-
-#define MAX_OP_SIDE 8192 /* of a size written in a list: keeps buffers below VT_MAX_PIXELS */
-#define MAX_PAD     1024
-
-/* What is known of an image's size before any image was seen: the exact size, or only lower bounds. */
-typedef struct {
-    bool known;
-    int64_t height, width; /* exact where known, else least */
-} extent;
-
-typedef struct {
-    const char *name;
-    int min_args, max_args;
-    bool random, share; /* share: one more argument may follow, written with % */
-    vt_status (*run)(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out, vt_err *err);
-    void (*size)(const vt_preprocess_op *op, extent *e);
-} op_kind;
-
-/* H and W of an operation with one or two sizes. */
-static int64_t arg_height(const vt_preprocess_op *op)
-{
-    return (int64_t)op->args[0];
-}
-
-static int64_t arg_width(const vt_preprocess_op *op)
-{
-    return (int64_t)op->args[op->n_args > 1 ? 1 : 0];
-}
-
-static vt_status run_resize(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out, vt_err *err)
-{
-    return vt_resize_bilinear(in, arg_height(op), arg_width(op), out, err);
-}
-
-static void size_fixed(const vt_preprocess_op *op, extent *e)
-{
-    *e = (extent){true, arg_height(op), arg_width(op)};
-}
-
-/* Round half to even of side * (size / shorter side), in float32. */
-static int64_t scaled_side(int64_t side, int64_t shorter, int64_t size)
-{
-    float factor = (float)size / (float)shorter;
-    return (int64_t)rintf((float)side * factor);
-}
-
-static vt_status run_resize_small(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out,
-                                  vt_err *err)
-{
-    int64_t shorter = in->width < in->height ? in->width : in->height, size = arg_height(op);
-    return vt_resize_area(in, scaled_side(in->height, shorter, size), scaled_side(in->width, shorter, size), out, err);
-}
-
-static void size_resize_small(const vt_preprocess_op *op, extent *e)
-{
-    int64_t shorter = e->width < e->height ? e->width : e->height, size = arg_height(op);
-    if (e->known)
-        *e = (extent){true, scaled_side(e->height, shorter, size), scaled_side(e->width, shorter, size)};
-    else
-        *e = (extent){false, size, size};
-}
-
-static vt_status check_crop(const vt_preprocess_op *op, const vt_image *in, const char *name, vt_err *err)
-{
-    if (arg_height(op) <= in->height && arg_width(op) <= in->width)
-        return VT_OK;
-    return vt_fail(err, VT_EINVAL,
-                   "%s of %lld x %lld (height x width) does not fit into an image of %lld x %lld; resize first", name,
-                   (long long)arg_height(op), (long long)arg_width(op), (long long)in->height, (long long)in->width);
-}
-
-static vt_status run_central_crop(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out,
-                                  vt_err *err)
-{
-    VT_TRY(check_crop(op, in, "central_crop", err));
-    int64_t h = arg_height(op), w = arg_width(op);
-    return vt_crop_rect(in, (vt_rect){(in->width - w) / 2, (in->height - h) / 2, w, h}, out, err);
-}
-
-static vt_status run_random_crop(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out,
-                                 vt_err *err)
-{
-    VT_TRY(check_crop(op, in, "random_crop", err));
-    int64_t h = arg_height(op), w = arg_width(op);
-    int64_t y = vt_rng_below(rng, (uint32_t)(in->height - h + 1));
-    int64_t x = vt_rng_below(rng, (uint32_t)(in->width - w + 1));
-    return vt_crop_rect(in, (vt_rect){x, y, w, h}, out, err);
-}
-
-static vt_status run_pad(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out, vt_err *err)
-{
-    return vt_pad_image(in, (int64_t)op->args[0], out, err);
-}
-
-static void size_pad(const vt_preprocess_op *op, extent *e)
-{
-    e->height += 2 * (int64_t)op->args[0];
-    e->width += 2 * (int64_t)op->args[0];
-}
-
-static vt_status run_inception_crop(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out,
-                                    vt_err *err)
-{
-    float least = op->share > 0 ? (float)(op->share / 100.0) : 0.05f;
-    vt_rect r = vt_inception_rect(in->width, in->height, least, rng);
-    return vt_resize_bilinear_rect(in, r, arg_height(op), arg_width(op), out, err);
-}
-
-static vt_status run_flip(const vt_preprocess_op *op, vt_rng *rng, const vt_image *in, vt_image *out, vt_err *err)
-{
-    VT_TRY(vt_crop_rect(in, (vt_rect){0, 0, in->width, in->height}, out, err));
-    if (vt_rng_uniform(rng) < 0.5f)
-        vt_flip_image(out);
-    return VT_OK;
-}
-
-static void size_same(const vt_preprocess_op *op, extent *e)
-{
-}
-
-static const op_kind kinds[] = {
-    {"resize", 1, 2, false, false, run_resize, size_fixed},
-    {"resize_small", 1, 1, false, false, run_resize_small, size_resize_small},
-    {"central_crop", 1, 2, false, false, run_central_crop, size_fixed},
-    {"random_crop", 1, 2, true, false, run_random_crop, size_fixed},
-    {"pad", 1, 1, false, false, run_pad, size_pad},
-    {"inception_crop", 1, 2, true, true, run_inception_crop, size_fixed},
-    {"flip", 0, 0, true, false, run_flip, size_same},
-};
-#define N_KINDS ((int)VT_COUNT_OF(kinds))
-
-/* One row an entry of kinds, and NULL at the end. */
-const vt_preprocess_help_row vt_preprocess_help[] = {
-    {"resize(S) or resize(H,W)", "resize to that size, aspect not kept, bilinear"},
-    {"resize_small(S)", "resize the shorter side to S, aspect kept, area average"},
-    {"central_crop(S) or central_crop(H,W)", "cut out the middle"},
-    {"random_crop(S) or random_crop(H,W)", "cut out at a random place"},
-    {"pad(N)", "add N zero pixels on each side"},
-    {"inception_crop(S) or inception_crop(H,W), also with MIN% behind",
-     "cut a random part (area 5 % or MIN % to all, aspect 0.75 to 1.33), resize to that size"},
-    {"flip", "mirror left and right with probability 1/2"},
-    {NULL, NULL},
-};
+#include "data/operations.h"
 
 /* --- the list as text --- */
+
+#define MAX_KINDS 32
 
 typedef struct {
     const char *text, *at;
@@ -179,59 +38,94 @@ static int column(const parser *s, const char *at)
     return (int)(at - s->text) + 1;
 }
 
+/* The word of letters, digits and '_' at the parser, cut to what fits. */
+static size_t take_word(parser *s, char *word, size_t size)
+{
+    size_t n = 0;
+    while ((isalnum((unsigned char)*s->at) || *s->at == '_') && n + 1 < size)
+        word[n++] = *s->at++;
+    word[n] = '\0';
+    return n;
+}
+
+static vt_status fail_unknown(const parser *s, const char *start, const char *name)
+{
+    const char *names[MAX_KINDS];
+    vt_text all = {0};
+    for (int k = 0; k < vt_n_operations; k++) {
+        names[k] = vt_operations[k].name;
+        vt_text_addf(&all, "%s%s", k ? ", " : "", names[k]);
+    }
+    const char *near = vt_nearest(name, names, (size_t)vt_n_operations);
+    vt_status status = vt_fail(s->err, VT_EINVAL, "column %d: unknown operation '%s'; %s%s%s", column(s, start), name,
+                               near ? "did you mean '" : "operations are ", near ? near : all.s, near ? "'" : "");
+    vt_text_release(&all);
+    return status;
+}
+
 static vt_status parse_kind(parser *s, vt_preprocess_op *op)
 {
     char name[32];
-    size_t n = 0;
     const char *start = s->at;
-    while ((isalnum((unsigned char)*s->at) || *s->at == '_') && n + 1 < sizeof name)
-        name[n++] = *s->at++;
-    name[n] = '\0';
-    const char *names[N_KINDS];
-    for (int k = 0; k < N_KINDS; k++) {
-        names[k] = kinds[k].name;
-        op->kind = k;
-        if (strcmp(names[k], name) == 0)
+    const size_t n = take_word(s, name, sizeof name);
+    for (op->kind = 0; op->kind < vt_n_operations; op->kind++) {
+        if (strcmp(vt_operations[op->kind].name, name) == 0)
             return VT_OK;
     }
     if (n == 0)
         return vt_fail(s->err, VT_EINVAL, "column %d: expected the name of an operation, found '%.16s'",
                        column(s, start), start);
-    const char *near = vt_nearest(name, names, (size_t)N_KINDS);
-    return vt_fail(s->err, VT_EINVAL, "column %d: unknown operation '%s'%s%s%s", column(s, start), name,
-                   near ? "; did you mean '"
-                        : "; operations are resize, resize_small, central_crop, random_crop, pad, "
-                          "inception_crop, flip",
-                   near ? near : "", near ? "'" : "");
+    return fail_unknown(s, start, name);
 }
 
-static vt_status check_share(const parser *s, const op_kind *k, int index, double v, const char *at)
+static vt_status check_share(const parser *s, const vt_operation *k, int index, double v, const char *at)
 {
     if (!k->share || index < k->min_args)
-        return vt_fail(s->err, VT_EINVAL, "column %d: argument %d of %s is a number of pixels, written without %%",
-                       column(s, at), index + 1, k->name);
+        return vt_fail(s->err, VT_EINVAL, "column %d: argument %d of %s is written without %%", column(s, at),
+                       index + 1, k->name);
     if (v > 0 && v <= 100)
         return VT_OK;
     return vt_fail(s->err, VT_EINVAL, "column %d: argument %d of %s is %g%%; it must be above 0%% and at most 100%%",
                    column(s, at), index + 1, k->name, v);
 }
 
-static vt_status check_pixels(const parser *s, const op_kind *k, int index, double v, const char *at)
+static vt_status check_number(const parser *s, const vt_operation *k, int index, double v, const char *at)
 {
-    bool pad = k->run == run_pad;
-    int least = pad ? 0 : 1, most = pad ? MAX_PAD : MAX_OP_SIDE;
+    const int least = k->args[index].least, most = k->args[index].most;
     if (v >= least && v <= most && v == floor(v))
         return VT_OK;
     return vt_fail(s->err, VT_EINVAL, "column %d: argument %d of %s is %g; it must be a whole number from %d to %d",
                    column(s, at), index + 1, k->name, v, least, most);
 }
 
-static vt_status parse_arg(parser *s, vt_preprocess_op *op, const op_kind *k)
+static vt_status parse_method(parser *s, vt_preprocess_op *op, const vt_operation *k)
+{
+    const char *start = s->at;
+    char word[32];
+    take_word(s, word, sizeof word);
+    for (int m = 1; vt_resize_methods[m]; m++) {
+        if (strcmp(vt_resize_methods[m], word) == 0) {
+            op->method = m;
+            return VT_OK;
+        }
+    }
+    return vt_fail(
+        s->err, VT_EINVAL,
+        "column %d: unknown method '%s' of %s; there are tf_bilinear, tf_area, and Pillow's bilinear, bicubic "
+        "and box",
+        column(s, start), word, k->name);
+}
+
+static vt_status parse_arg(parser *s, vt_preprocess_op *op, const vt_operation *k)
 {
     skip_space(s);
     const char *start = s->at;
     char number[32];
     size_t n = 0;
+    if (op->method > 0)
+        return vt_fail(s->err, VT_EINVAL, "column %d: nothing may follow the method of %s", column(s, start), k->name);
+    if (k->method && op->n_args >= k->min_args && isalpha((unsigned char)*start))
+        return parse_method(s, op, k);
     while ((isdigit((unsigned char)*s->at) || *s->at == '.') && n + 1 < sizeof number)
         number[n++] = *s->at++;
     number[n] = '\0';
@@ -240,7 +134,8 @@ static vt_status parse_arg(parser *s, vt_preprocess_op *op, const op_kind *k)
         return vt_fail(s->err, VT_EINVAL, "column %d: expected a number as argument of %s, found '%.16s'",
                        column(s, start), k->name, start);
     if (op->share > 0)
-        return vt_fail(s->err, VT_EINVAL, "column %d: nothing may follow the share of %s", column(s, start), k->name);
+        return vt_fail(s->err, VT_EINVAL, "column %d: nothing may follow the share of %s%s", column(s, start), k->name,
+                       k->method ? " but a method" : "");
     if (*s->at == '%') {
         s->at++;
         op->share = v;
@@ -250,7 +145,7 @@ static vt_status parse_arg(parser *s, vt_preprocess_op *op, const op_kind *k)
         return vt_fail(s->err, VT_EINVAL, "column %d: %s takes at most %d argument%s%s", column(s, start), k->name,
                        k->max_args, k->max_args == 1 ? "" : "s", k->share ? " and a share, written with % (60%)" : "");
     op->args[op->n_args++] = v;
-    return check_pixels(s, k, op->n_args - 1, v, start);
+    return check_number(s, k, op->n_args - 1, v, start);
 }
 
 static vt_status parse_op(parser *s, vt_preprocess_op *op)
@@ -258,7 +153,7 @@ static vt_status parse_op(parser *s, vt_preprocess_op *op)
     skip_space(s);
     const char *start = s->at;
     VT_TRY(parse_kind(s, op));
-    const op_kind *k = &kinds[op->kind];
+    const vt_operation *k = &vt_operations[op->kind];
     if (accept(s, '(')) {
         do
             VT_TRY(parse_arg(s, op, k));
@@ -316,18 +211,24 @@ void vt_preprocess_print(const vt_preprocess *p, vt_text *out)
     vt_text_add(out, "[");
     for (int i = 0; i < p->n_ops; i++) {
         const vt_preprocess_op *op = &p->ops[i];
-        const op_kind *k = &kinds[op->kind];
+        const vt_operation *k = &vt_operations[op->kind];
         vt_text_addf(out, "%s%s", i ? ", " : "", k->name);
-        for (int a = 0; a < op->n_args; a++) {
-            vt_text_add(out, a ? ", " : "(");
+        const char *before = "(";
+        for (int a = 0; a < op->n_args; a++, before = ", ") {
+            vt_text_add(out, before);
             print_number(op->args[a], out);
         }
         if (op->share > 0) {
-            vt_text_add(out, ", ");
+            vt_text_add(out, before);
             print_number(op->share, out);
             vt_text_add(out, "%");
+            before = ", ";
         }
-        if (op->n_args)
+        if (op->method > 0) {
+            vt_text_addf(out, "%s%s", before, vt_resize_methods[op->method]);
+            before = ", ";
+        }
+        if (before[0] == ',')
             vt_text_add(out, ")");
     }
     vt_text_add(out, "]");
@@ -338,7 +239,7 @@ void vt_preprocess_print(const vt_preprocess *p, vt_text *out)
 bool vt_preprocess_is_random(const vt_preprocess *p)
 {
     for (int i = 0; i < p->n_ops; i++) {
-        if (kinds[p->ops[i].kind].random)
+        if (vt_operations[p->ops[i].kind].random)
             return true;
     }
     return false;
@@ -346,16 +247,15 @@ bool vt_preprocess_is_random(const vt_preprocess *p)
 
 vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t width, vt_err *err)
 {
-    extent e = {false, 1, 1};
+    vt_extent e = {false, 1, 1};
     for (int i = 0; i < p->n_ops; i++) {
         const vt_preprocess_op *op = &p->ops[i];
-        const op_kind *k = &kinds[op->kind];
-        bool crop = k->run == run_central_crop || k->run == run_random_crop;
-        if (crop && e.known && (arg_height(op) > e.height || arg_width(op) > e.width))
+        const vt_operation *k = &vt_operations[op->kind];
+        if (k->crop && e.known && (vt_op_height(op) > e.height || vt_op_width(op) > e.width))
             return vt_fail(err, VT_EINVAL,
                            "%s of %lld x %lld (height x width) cannot be cut from the %lld x %lld that the operations "
                            "before it leave",
-                           k->name, (long long)arg_height(op), (long long)arg_width(op), (long long)e.height,
+                           k->name, (long long)vt_op_height(op), (long long)vt_op_width(op), (long long)e.height,
                            (long long)e.width);
         k->size(op, &e);
     }
@@ -384,20 +284,36 @@ vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t wi
 int vt_preprocess_fixed(const vt_preprocess *p)
 {
     int n = 0;
-    while (n < p->n_ops && !kinds[p->ops[n].kind].random)
+    while (n < p->n_ops && !vt_operations[p->ops[n].kind].random)
         n++;
     return n;
+}
+
+static void swap(vt_image *a, vt_image *b)
+{
+    vt_image t = *a;
+    *a = *b;
+    *b = t;
+}
+
+static vt_status run_operation(const vt_preprocess_op *op, vt_rng *rng, vt_rect r, vt_image *image, vt_image *spare,
+                               vt_err *err)
+{
+    VT_TRY(vt_operations[op->kind].run(op, rng, image, r, spare, err));
+    swap(image, spare);
+    return VT_OK;
 }
 
 vt_status vt_preprocess_run_part(const vt_preprocess *p, int first, int end, uint32_t seed, uint64_t position,
                                  vt_image *image, vt_image *spare, vt_err *err)
 {
     for (int i = first; i < end; i++) {
+        const vt_preprocess_op *op = &p->ops[i];
         vt_rng rng = vt_rng_at(seed, VT_STREAM_AUGMENT, position, (uint32_t)i);
-        VT_TRY(kinds[p->ops[i].kind].run(&p->ops[i], &rng, image, spare, err));
-        vt_image t = *image;
-        *image = *spare;
-        *spare = t;
+        vt_rect r = {0, 0, image->width, image->height};
+        if (vt_operations[op->kind].cut)
+            VT_TRY(vt_operations[op->kind].cut(op, &rng, image->width, image->height, &r, err));
+        VT_TRY(run_operation(op, &rng, r, image, spare, err));
     }
     return VT_OK;
 }
@@ -408,17 +324,51 @@ vt_status vt_preprocess_run(const vt_preprocess *p, uint32_t seed, uint64_t posi
     return vt_preprocess_run_part(p, 0, p->n_ops, seed, position, image, spare, err);
 }
 
+/* Decodes what the first operation looks at, and runs it. */
+static vt_status load_cut(const vt_preprocess *p, uint32_t seed, uint64_t position, vt_read_buffer *b, vt_image *spare,
+                          const char *name, vt_err *err)
+{
+    const vt_preprocess_op *op = &p->ops[0];
+    vt_rng rng = vt_rng_at(seed, VT_STREAM_AUGMENT, position, 0);
+    vt_image_header header;
+    vt_rect r;
+    VT_TRY(vt_image_look(b->bytes, b->size, p->orient, name, &header, err));
+    vt_status status = vt_operations[op->kind].cut(op, &rng, header.width, header.height, &r, err);
+    if (status == VT_OK) {
+        VT_TRY(vt_image_decode_part(&b->image, spare, b->bytes, b->size, name, &header, &r, err));
+        vt_read_buffer_note(b, VT_WORK_PREPROCESS);
+        status = run_operation(op, &rng, r, &b->image, spare, err);
+    }
+    if (status != VT_OK)
+        vt_prefix(err, "%s", name);
+    return status;
+}
+
+static vt_status load_whole(bool orient, vt_read_buffer *b, vt_image *spare, const char *name, vt_err *err)
+{
+    VT_TRY(vt_image_decode(&b->image, b->bytes, b->size, name, err));
+    return orient ? vt_image_turn_upright(&b->image, spare, b->bytes, b->size, err) : VT_OK;
+}
+
 vt_status vt_preprocess_load_part(const vt_preprocess *p, int end, uint32_t seed, uint64_t position, vt_read_buffer *b,
                                   vt_image *spare, const char *name, vt_err *err)
 {
+    int done = 0;
     vt_read_buffer_note(b, VT_WORK_DECODE);
     if (b->encoded) {
+        const bool cut = end > 0 && vt_operations[p->ops[0].kind].cut;
         b->encoded = false;
-        VT_TRY(vt_image_decode(&b->image, b->bytes, b->size, name, err));
+        if (cut)
+            VT_TRY(load_cut(p, seed, position, b, spare, name, err));
+        else
+            VT_TRY(load_whole(p->orient, b, spare, name, err));
+        done = cut;
     }
     vt_read_buffer_note(b, VT_WORK_PREPROCESS);
-    vt_status status = vt_preprocess_run_part(p, 0, end, seed, position, &b->image, spare, err);
-    return status == VT_OK ? VT_OK : vt_prefix(err, "%s", name);
+    vt_status status = vt_preprocess_run_part(p, done, end, seed, position, &b->image, spare, err);
+    if (status != VT_OK)
+        vt_prefix(err, "%s", name);
+    return status;
 }
 
 vt_status vt_preprocess_load(const vt_preprocess *p, uint32_t seed, uint64_t position, vt_read_buffer *b,

@@ -1,15 +1,23 @@
 /* Preprocessing as a short readable list, "[inception_crop(28), flip]": each image goes through the operations in
- * order. One table (preprocess.c) holds the operations; `vitro recipe keys` and docs list them from it. Equations:
+ * order. One table (operations.c) holds the operations; `vitro recipe keys` and docs list them from it. Equations:
  * spec 5.3.
  *
- *   resize(S) (H,W)           to that size, aspect not kept; TF bilinear (half-pixel, no antialias, truncating cast)
- *   resize_small(S)           shorter side to S, TF area
+ *   resize(S) (H,W)           to that size, aspect not kept
+ *   resize_small(S)           shorter side to S, aspect kept
  *   central_crop(S) (H,W)     offset floor((side - S)/2)
+ *   center_crop(S) (H,W)      offset (side - S)/2, half to even (torchvision)
  *   random_crop(S) (H,W)      offset uniform; random
  *   pad(N)                    N zero pixels on each side (before random_crop)
  *   inception_crop(S) (H,W)   the paper's crop: area 5-100 %, aspect 0.75-1.33, then resize; random
  *   inception_crop(.., MIN)   the same with area MIN% (e.g. 60%) to 100 %
  *   flip                      left-right with probability 1/2; random
+ *   randaugment(N,M)          N of 16 operations at level M (policies.h); random
+ *   trivial_augment           one of 14 operations at a random strength (policies.h); random
+ *   random_erasing(P%)        noise in a rectangle, probability P % (25 %; policies.h); random
+ *
+ * A method of resizing may stand behind the sizes of resize, resize_small and inception_crop: tf_bilinear (half-pixel,
+ * no antialias, truncating cast; the default of resize and inception_crop), tf_area (the default of resize_small), and
+ * Pillow's bilinear, bicubic and box, bit for bit.
  *
  * A random operation draws from Philox at (seed, VT_STREAM_AUGMENT, sample position in the run, index of the
  * operation). */
@@ -27,18 +35,20 @@
 #define VT_MAX_PREPROCESS 8
 
 typedef struct {
-    int kind;       /* row of the table */
-    double args[2]; /* pixels */
+    int kind; /* row of the table */
+    double args[2];
     int n_args;
     double share; /* the argument in per cent behind them; 0: not given */
+    int method;   /* of resizing, behind these: row of vt_resize_methods; 0: not given */
 } vt_preprocess_op;
 
 typedef struct {
     vt_preprocess_op ops[VT_MAX_PREPROCESS];
     int n_ops;
+    bool orient; /* files are turned upright as their EXIF orientation says, before the list */
 } vt_preprocess;
 
-/* Parses the list (the brackets may be left out); messages point at the item and the column in text. */
+/* Parses the list (the brackets may be left out), orient false; messages point at the item and the column in text. */
 vt_status vt_preprocess_parse(vt_preprocess *p, const char *text, vt_err *err) VT_MUST_USE;
 /* The list as text that parses to the same. */
 void vt_preprocess_print(const vt_preprocess *p, vt_text *out);
@@ -65,10 +75,6 @@ vt_status vt_preprocess_load(const vt_preprocess *p, uint32_t seed, uint64_t pos
 /* The same, behind operations 0 .. end - 1. */
 vt_status vt_preprocess_load_part(const vt_preprocess *p, int end, uint32_t seed, uint64_t position, vt_read_buffer *b,
                                   vt_image *spare, const char *name, vt_err *err) VT_MUST_USE;
-
-/* The single operations, for tests and other commands; out must not be in. */
-vt_status vt_resize_bilinear(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err) VT_MUST_USE;
-vt_status vt_resize_area(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err) VT_MUST_USE;
 
 typedef struct {
     const char *form, *help;

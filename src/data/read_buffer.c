@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,22 +37,6 @@ vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err)
     b->size = size;
     b->encoded = true;
     return VT_OK;
-}
-
-bool vt_is_image_extension(const char *extension)
-{
-    static const char *const known[] = {".jpg", ".jpeg", ".png", ".webp"};
-    for (size_t i = 0; i < VT_COUNT_OF(known); i++) {
-        if (strcasecmp(extension, known[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
-bool vt_is_image_name(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && vt_is_image_extension(dot);
 }
 
 static vt_status read_open_file(vt_read_buffer *b, int fd, const char *path, vt_err *err)

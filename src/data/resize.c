@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "data/geometry.h"
-#include "data/preprocess.h"
 
 #define BLOCK 64 /* output columns whose weights are kept on the stack at a time */
 
@@ -78,8 +77,8 @@ static void bilinear_block(const uint8_t *corner, int64_t stride, int64_t in_hei
     }
 }
 
-vt_status vt_resize_bilinear_rect(const vt_image *in, vt_rect r, int64_t height, int64_t width, vt_image *out,
-                                  vt_err *err)
+vt_status vt_resize_tf_bilinear(const vt_image *in, vt_rect r, int64_t height, int64_t width, vt_image *out,
+                                vt_err *err)
 {
     if (r.width == width && r.height == height)
         return vt_crop_rect(in, r, out, err);
@@ -93,11 +92,6 @@ vt_status vt_resize_bilinear_rect(const vt_image *in, vt_rect r, int64_t height,
         bilinear_block(in->pixels + (r.y * in->width + r.x) * 3, in->width * 3, r.height, taps, n, out, x0);
     }
     return VT_OK;
-}
-
-vt_status vt_resize_bilinear(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err)
-{
-    return vt_resize_bilinear_rect(in, (vt_rect){0, 0, in->width, in->height}, height, width, out, err);
 }
 
 /* One output index of the area resize: source indices first .. last - 1 cover [from, to), with these weights at the
@@ -144,17 +138,19 @@ static void area_add(const uint8_t *row, int64_t width, const span *xs, float we
     }
 }
 
-static void area_block(const vt_image *in, const span *xs, int64_t n, float factor, vt_image *out, int64_t x0)
+static void area_block(const vt_image *in, vt_rect r, const span *xs, int64_t n, float factor, vt_image *out,
+                       int64_t x0)
 {
-    float sums[BLOCK * 3], scale = (float)in->height / (float)out->height;
+    const uint8_t *corner = in->pixels + (r.y * in->width + r.x) * 3;
+    float sums[BLOCK * 3], scale = (float)r.height / (float)out->height;
     for (int64_t y = 0; y < out->height; y++) {
         span ys = area_span(y, scale);
         memset(sums, 0, sizeof sums);
         for (int64_t i = ys.first; i < ys.last; i++) {
             float weight = i == ys.first ? ys.first_weight : i == ys.last - 1 ? ys.last_weight : 1.0f;
-            const uint8_t *row = in->pixels + bound(i, in->height) * in->width * 3;
+            const uint8_t *row = corner + bound(i, r.height) * in->width * 3;
             for (int64_t x = 0; x < n; x++)
-                area_add(row, in->width, &xs[x], weight, sums + x * 3);
+                area_add(row, r.width, &xs[x], weight, sums + x * 3);
         }
         for (int64_t i = 0; i < n * 3; i++)
             sums[i] *= factor;
@@ -162,17 +158,17 @@ static void area_block(const vt_image *in, const span *xs, int64_t n, float fact
     }
 }
 
-vt_status vt_resize_area(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err)
+vt_status vt_resize_tf_area(const vt_image *in, vt_rect r, int64_t height, int64_t width, vt_image *out, vt_err *err)
 {
     VT_TRY(vt_image_resize_buffer(out, width, height, err));
-    float scale_x = (float)in->width / (float)width, scale_y = (float)in->height / (float)height;
+    float scale_x = (float)r.width / (float)width, scale_y = (float)r.height / (float)height;
     float factor = (float)(1.0 / (double)(scale_y * scale_x));
     span xs[BLOCK];
     for (int64_t x0 = 0; x0 < width; x0 += BLOCK) {
         int64_t n = width - x0 < BLOCK ? width - x0 : BLOCK;
         for (int64_t x = 0; x < n; x++)
             xs[x] = area_span(x0 + x, scale_x);
-        area_block(in, xs, n, factor, out, x0);
+        area_block(in, r, xs, n, factor, out, x0);
     }
     return VT_OK;
 }

@@ -1,7 +1,6 @@
 /* A collection of labelled images named by a SPEC, the same everywhere in vitro:
  *   folder:PATH             class folders (PATH/CLASS/IMAGE, also deeper), classes in byte order of their names
- *   wds:PATH/{000..012}.tar WebDataset shards: KEY.jpg|.jpeg|.png with KEY.cls (class number in ASCII); .tar.gz is
- *                           unpacked once into the cache
+ *   wds:PATH/{000..012}.tar WebDataset shards: KEY.jpg, .png or .webp and its label; .tar.gz is unpacked once
  *   idx:IMAGES,LABELS       the format of MNIST, plain or gzip
  *   synthetic:shapes?classes=16&noise=0.1&size=32&count=10000&seed=0   drawn on the fly
  * A bare path is recognised by what it is (a folder, *.tar[.gz] files). Options follow `?`, joined by `&`:

@@ -120,7 +120,8 @@ static vt_status add_member(wds *w, int32_t index, group *g, int64_t member, vt_
         vt_text_clear(&g->key);
         vt_text_addn(&g->key, name, n);
     }
-    int64_t *place = vt_is_image_extension(extension) ? &g->image : NULL;
+    bool image = strrchr(extension, '.') == extension && vt_image_has_suffix(extension);
+    int64_t *place = image ? &g->image : NULL;
     for (int k = 0; k < VT_WDS_LABELS; k++) {
         if (strcasecmp(extension, vt_wds_label_extensions[k]) == 0)
             place = &g->labels[k];

@@ -123,7 +123,7 @@ static void test_folder(void **state)
     check_labels(spec, "val/3.png\tsand,sea\n1.png\tsun\ntrain/deep/2.png\tsea\n", "1 0 0,2");
     fx_write("h/text.txt", "no", 2);
     snprintf(spec, sizeof spec, "folder:%s?classes=%s&labels=", fx_path("h"), fx_path("names.txt"));
-    fx_open_fails(with_rows(spec, "x\n"), VT_EINVAL, "holds no .jpg, .jpeg or .png", NULL);
+    fx_open_fails(with_rows(spec, "x\n"), VT_EINVAL, "holds no .jpg, .jpeg, .png or .webp", NULL);
 }
 
 static const char *write_tar(const char *name, const char *const *members, int n)

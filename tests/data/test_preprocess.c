@@ -9,7 +9,10 @@
 #include "base/hash.h"
 #include "base/philox.h"
 #include "data/geometry.h"
+#include "data/operations.h"
 #include "data/preprocess.h"
+
+#define FX_WHOLE(im) ((vt_rect){0, 0, (im).width, (im).height})
 
 /* --- the list --- */
 
@@ -28,6 +31,12 @@ static void test_round_trip(void **state)
         {"[inception_crop(40,24)]", "[inception_crop(40, 24)]"},
         {"[inception_crop(40,24,60%)]", "[inception_crop(40, 24, 60%)]"},
         {"[resize_small(256), central_crop(224)]", "[resize_small(256), central_crop(224)]"},
+        {"[resize_small(256,bicubic), center_crop(224)]", "[resize_small(256, bicubic), center_crop(224)]"},
+        {"[inception_crop(40,24,8%,box),resize(32 , tf_area)]",
+         "[inception_crop(40, 24, 8%, box), resize(32, tf_area)]"},
+        {"[randaugment(2,15), trivial_augment, random_erasing( 12.5% )]",
+         "[randaugment(2, 15), trivial_augment, random_erasing(12.5%)]"},
+        {"[random_erasing]", "[random_erasing]"},
         {"[]", "[]"},
         {"", "[]"},
     };
@@ -67,6 +76,13 @@ static void test_wrong_lists(void **state)
         {"[resize(28, 28%)]", "without %", "column 13"},
         {"[inception_crop(28, 0%)]", "above 0%", "column 21"},
         {"[inception_crop(28, 101%)]", "at most 100%", "column 21"},
+        {"[resize(28, cubic)]", "unknown method 'cubic'", "column 13"},
+        {"[resize(28, box, 28)]", "nothing may follow the method", "column 18"},
+        {"[resize(box)]", "expected a number", "column 9"},
+        {"[central_crop(28, box)]", "expected a number", "column 19"},
+        {"[randaugment(2)]", "needs an argument", "column 2"},
+        {"[randaugment(2,31)]", "from 0 to 30", "column 16"},
+        {"[random_erasing(3)]", "at most 0 arguments", "column 17"},
         {"[flip", "expected ',' or ']'", "column 6"},
         {"[flip] x", "nothing after ']'", "column 8"},
         {"flip flip", "expected ','", "column 6"},
@@ -158,7 +174,7 @@ static double area_at(const vt_image *in, int64_t height, int64_t width, int64_t
     return sum / (sy * sx);
 }
 
-typedef vt_status resize_fn(const vt_image *in, int64_t height, int64_t width, vt_image *out, vt_err *err);
+typedef vt_status resize_fn(const vt_image *in, vt_rect r, int64_t height, int64_t width, vt_image *out, vt_err *err);
 typedef double formula_fn(const vt_image *in, int64_t height, int64_t width, int64_t y, int64_t x, int c);
 
 /* The result is the formula's, truncated; where the formula is within 1e-3 of a whole number, either neighbour. */
@@ -170,7 +186,7 @@ static void compare_resize(resize_fn *resize, formula_fn *formula)
     for (uint32_t k = 0; k < VT_COUNT_OF(sizes); k++) {
         int64_t height = sizes[k][2], width = sizes[k][3];
         fx_image(&in, sizes[k][1], sizes[k][0], k);
-        assert_int_equal(resize(&in, height, width, &out, NULL), VT_OK);
+        assert_int_equal(resize(&in, FX_WHOLE(in), height, width, &out, NULL), VT_OK);
         assert_true(out.height == height && out.width == width);
         for (int64_t i = 0; i < height * width * 3; i++) {
             double want = formula(&in, height, width, i / 3 / width, i / 3 % width, (int)(i % 3));
@@ -186,13 +202,13 @@ static void compare_resize(resize_fn *resize, formula_fn *formula)
 /* Breaks when bilinear sampling is shifted, antialiased or rounded instead of truncated. */
 static void test_bilinear_formula(void **state)
 {
-    compare_resize(vt_resize_bilinear, bilinear_at);
+    compare_resize(vt_resize_tf_bilinear, bilinear_at);
 }
 
 /* Breaks when the area average weighs edges wrongly. */
 static void test_area_formula(void **state)
 {
-    compare_resize(vt_resize_area, area_at);
+    compare_resize(vt_resize_tf_area, area_at);
 }
 
 static void grey_row(vt_image *im, const uint8_t *values, int64_t n)
@@ -206,7 +222,7 @@ static void check_row(resize_fn *resize, const uint8_t *from, int64_t n, const u
 {
     vt_image in = {0}, out = {0};
     grey_row(&in, from, n);
-    assert_int_equal(resize(&in, 1, m, &out, NULL), VT_OK);
+    assert_int_equal(resize(&in, FX_WHOLE(in), 1, m, &out, NULL), VT_OK);
     for (int64_t i = 0; i < m; i++) {
         if (out.pixels[i * 3] != to[i])
             fail_msg("value %lld is %d, not %d", (long long)i, out.pixels[i * 3], to[i]);
@@ -219,15 +235,15 @@ static void check_row(resize_fn *resize, const uint8_t *from, int64_t n, const u
 static void test_resize_by_hand(void **state)
 {
     /* 4 to 2: f = 0.5, 2.5, so the means of pixels 0, 1 and 2, 3; no antialias at 8 to 2: f = 1.5, 5.5 */
-    check_row(vt_resize_bilinear, (uint8_t[]){10, 21, 30, 41}, 4, (uint8_t[]){15, 35}, 2);
-    check_row(vt_resize_bilinear, (uint8_t[]){0, 100, 200, 0, 0, 50, 70, 255}, 8, (uint8_t[]){150, 60}, 2);
+    check_row(vt_resize_tf_bilinear, (uint8_t[]){10, 21, 30, 41}, 4, (uint8_t[]){15, 35}, 2);
+    check_row(vt_resize_tf_bilinear, (uint8_t[]){0, 100, 200, 0, 0, 50, 70, 255}, 8, (uint8_t[]){150, 60}, 2);
     /* 2 to 4: f = -0.25, 0.25, 0.75, 1.25. The first one's weight is 0.75 between pixels 0 and 0 */
-    check_row(vt_resize_bilinear, (uint8_t[]){10, 21}, 2, (uint8_t[]){10, 12, 18, 21}, 4);
+    check_row(vt_resize_tf_bilinear, (uint8_t[]){10, 21}, 2, (uint8_t[]){10, 12, 18, 21}, 4);
     /* 4 to 3: out[0] = (in[0] + in[1] / 3) * 3/4, the example in TensorFlow's source */
-    check_row(vt_resize_area, (uint8_t[]){92, 31, 62, 120}, 4, (uint8_t[]){76, 46, 105}, 3);
-    check_row(vt_resize_area, (uint8_t[]){1, 2, 4, 9}, 4, (uint8_t[]){1, 6}, 2);
+    check_row(vt_resize_tf_area, (uint8_t[]){92, 31, 62, 120}, 4, (uint8_t[]){76, 46, 105}, 3);
+    check_row(vt_resize_tf_area, (uint8_t[]){1, 2, 4, 9}, 4, (uint8_t[]){1, 6}, 2);
     /* equal sizes: a copy */
-    check_row(vt_resize_bilinear, (uint8_t[]){3, 1, 4, 1, 5}, 5, (uint8_t[]){3, 1, 4, 1, 5}, 5);
+    check_row(vt_resize_tf_bilinear, (uint8_t[]){3, 1, 4, 1, 5}, 5, (uint8_t[]){3, 1, 4, 1, 5}, 5);
 }
 
 /* Breaks when one bit of a resize differs from TensorFlow's order of float32 operations; hashes from a separate float32
@@ -256,10 +272,10 @@ static void test_resize_golden(void **state)
             int64_t x = i / 3 % in.width, y = i / 3 / in.width;
             in.pixels[i] = (uint8_t)(x * 7 + y * 13 + i % 3 * 29 + x * y % 11 * 3);
         }
-        assert_int_equal(vt_resize_bilinear(&in, height, width, &out, NULL), VT_OK);
+        assert_int_equal(vt_resize_tf_bilinear(&in, FX_WHOLE(in), height, width, &out, NULL), VT_OK);
         vt_hash_bytes(out.pixels, (size_t)(height * width * 3), hex);
         assert_string_equal(hex, cases[k].bilinear);
-        assert_int_equal(vt_resize_area(&in, height, width, &out, NULL), VT_OK);
+        assert_int_equal(vt_resize_tf_area(&in, FX_WHOLE(in), height, width, &out, NULL), VT_OK);
         vt_hash_bytes(out.pixels, (size_t)(height * width * 3), hex);
         assert_string_equal(hex, cases[k].area);
         vt_image_release(&in);
@@ -273,9 +289,9 @@ static void test_bilinear_rect(void **state)
     vt_image in = {0}, cut = {0}, direct = {0}, twice = {0};
     fx_image(&in, 40, 30, 5);
     vt_rect r = {7, 4, 21, 13};
-    assert_int_equal(vt_resize_bilinear_rect(&in, r, 70, 66, &direct, NULL), VT_OK);
+    assert_int_equal(vt_resize_tf_bilinear(&in, r, 70, 66, &direct, NULL), VT_OK);
     assert_int_equal(vt_crop_rect(&in, r, &cut, NULL), VT_OK);
-    assert_int_equal(vt_resize_bilinear(&cut, 70, 66, &twice, NULL), VT_OK);
+    assert_int_equal(vt_resize_tf_bilinear(&cut, FX_WHOLE(cut), 70, 66, &twice, NULL), VT_OK);
     assert_memory_equal(direct.pixels, twice.pixels, 70 * 66 * 3);
     vt_image_release(&in);
     vt_image_release(&cut);
@@ -436,18 +452,18 @@ static void test_help(void **state)
 {
     int n = 0;
     for (; vt_preprocess_help[n].form; n++) {
-        assert_true(strlen(vt_preprocess_help[n].help) > 10);
-        char name[64], list[80];
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(vt_preprocess_help[n].form, "("), vt_preprocess_help[n].form);
-        snprintf(list, sizeof list, "[%s%s]", name, strcmp(name, "flip") == 0 ? "" : "(8)");
+        static const char *const arguments[] = {"", "(8)", "(8, 8)"};
+        const char *form = vt_preprocess_help[n].form;
+        const vt_operation *row = &vt_operations[n];
+        char list[80];
         vt_preprocess p;
+        assert_true(strlen(vt_preprocess_help[n].help) > 10);
+        snprintf(list, sizeof list, "[%.*s%s]", (int)strcspn(form, "( "), form, arguments[row->min_args]);
         assert_int_equal(vt_preprocess_parse(&p, list, NULL), VT_OK);
         assert_int_equal(p.ops[0].kind, n);
-        assert_int_equal(vt_preprocess_is_random(&p), strcmp(name, "flip") == 0 ||
-                                                          strcmp(name, "inception_crop") == 0 ||
-                                                          strcmp(name, "random_crop") == 0);
+        assert_int_equal(vt_preprocess_is_random(&p), row->random);
     }
-    assert_int_equal(n, 7);
+    assert_int_equal(n, vt_n_operations);
 }
 
 /* Breaks when a list run in two parts differs from the whole, which a cache of its fixed part relies on. */
