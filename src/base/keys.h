@@ -27,7 +27,7 @@ typedef enum { VT_UNIT_NONE, VT_UNIT_STEPS, VT_UNIT_IMAGES, VT_UNIT_EPOCHS, VT_U
 
 typedef struct {
     double value;
-    vt_amount_unit unit; /* a bare number means steps */
+    vt_amount_unit unit; /* a bare number means steps, or images where that is the key's unit */
 } vt_amount;
 
 /* Sides of an image. */

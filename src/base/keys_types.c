@@ -229,7 +229,7 @@ static vt_amount_unit unit_named(const char *text)
 }
 
 /* "NUMBER UNIT", "NUMBER%" or "NUMBER"; false where it is none of them. */
-static bool read_amount(const char *text, vt_amount *amount)
+static bool read_amount(const char *text, vt_amount_unit bare, vt_amount *amount)
 {
     char number[64];
     size_t n = strcspn(text, " %");
@@ -242,14 +242,15 @@ static bool read_amount(const char *text, vt_amount *amount)
         amount->value = (double)whole;
     else if (vt_parse_f64(number, &amount->value, NULL) != VT_OK)
         return false;
-    amount->unit = unit_named(text + n + strspn(text + n, " "));
+    amount->unit = text[n] == '\0' ? bare : unit_named(text + n + strspn(text + n, " "));
     return amount->unit != VT_UNIT_NONE;
 }
 
 static vt_status parse_amount(const vt_key *key, void *field, const char *text, vt_err *err)
 {
     vt_amount amount;
-    if (!read_amount(text, &amount))
+    bool images = key->unit != NULL && strcmp(key->unit, "images") == 0; /* what a bare number means */
+    if (!read_amount(text, images ? VT_UNIT_IMAGES : VT_UNIT_STEPS, &amount))
         return vt_fail(
             err, VT_EINVAL,
             "%s is \"%.80s\"; expected an amount such as 500 (steps), 10k steps, 2M images, 30 epochs or 5%%",

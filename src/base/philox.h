@@ -13,6 +13,7 @@ typedef enum {
     VT_STREAM_SYNTHETIC = 4, /* synthetic images: index = image */
     VT_STREAM_DROP = 5,      /* dropout: index = position of the sample in the run, use = the place in the model */
     VT_STREAM_MIXUP = 6,     /* mixup's share: index = step */
+    VT_STREAM_SUBSTITUTE = 7, /* another seed of the order, for stand-ins of bad samples: use = which */
     VT_STREAM_TEST = 100     /* tests and golden files */
 } vt_stream;
 

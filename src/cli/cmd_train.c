@@ -96,6 +96,7 @@ static void print_json(const char *run, const vt_train_result *r, const char *ou
     (void)json_object_set_new(root, "resumed_from", r->resumed_from < 0 ? json_null() : json_integer(r->resumed_from));
     (void)json_object_set_new(root, "last_loss",
                               r->step == r->resumed_from ? json_null() : vt_json_number(r->last_loss));
+    (void)json_object_set_new(root, "bad_images", json_integer((json_int_t)r->bad));
     (void)json_object_set_new(root, "skipped", json_integer(r->skipped));
     (void)json_object_set_new(root, "seconds", vt_json_number(r->seconds));
     (void)json_object_set_new(root, "images_per_second", vt_json_number(r->images_per_second));
@@ -119,6 +120,9 @@ static void print_summary(const char *run, const vt_train_result *r)
     if (r->images_per_second > 0)
         printf(" (%.0f images/s)", r->images_per_second);
     printf("\n");
+    if (r->bad > 0)
+        printf("bad images  %lld of %s could not be used, and others stood for them; metrics.jsonl names them\n",
+               (long long)r->bad, vt_cli_number(a, r->data_images));
     if (r->skipped > 0)
         printf("skipped     %d updates that diverged; the checkpoint's manifest.json lists their images\n", r->skipped);
     if (r->evaluated)

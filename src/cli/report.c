@@ -27,6 +27,8 @@ void vt_report_classification(const vt_classification *c)
                100 * e.low, 100 * e.high);
     }
     printf("loss        %.5g\n", c->loss);
+    if (c->bad > 0)
+        printf("left out    %s images that could not be used\n", vt_cli_number(a, c->bad));
     if (c->unlabelled > 0)
         printf("left out    %s images without a class\n", vt_cli_number(a, c->unlabelled));
     if (c->outside > 0)
@@ -52,6 +54,7 @@ static json_t *accuracy_json(int64_t right, int64_t count)
 void vt_report_classification_json(json_t *root, const vt_classification *c)
 {
     (void)json_object_set_new(root, "count", json_integer(c->count));
+    (void)json_object_set_new(root, "bad_images", json_integer(c->bad));
     (void)json_object_set_new(root, "without_class", json_integer(c->unlabelled));
     (void)json_object_set_new(root, "top1", accuracy_json(c->right1, c->count));
     (void)json_object_set_new(root, "top5", accuracy_json(c->right5, c->count));

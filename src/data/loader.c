@@ -8,6 +8,9 @@
  * With mix a slot begins with the partner of its first sample, which belongs to the chunk of that sample; an error of
  * the partner counts as that sample's.
  *
+ * A worker notes each bad sample at the ring place; whoever takes the slot goes through the notes by row, so that the
+ * list of bad samples grows in the order of positions.
+ *
  * All of this state is under one mutex; pixels are written without it, since every chunk has one owner. An error is
  * kept for the lowest position; claims are in order and a slot is looked at only when complete, so time does not
  * matter. */
@@ -27,12 +30,28 @@
 
 #define MAX_CHUNK 16 /* samples claimed at a time: few enough that the first slot is soon complete */
 
+/* A sample that could not be used. */
+typedef struct {
+    int64_t row, sample; /* row: of the slot, -1 for the partner in front */
+    int substitute;
+    vt_status code;
+    char *why;
+} bad_note;
+
+/* Notes of a ring place's present slot. */
+typedef struct {
+    bad_note *notes;
+    int64_t n, capacity;
+} bad_notes;
+
 struct vt_loader {
     vt_loader_options o;
     unsigned char *ring;
     size_t image_bytes, slot_bytes; /* of one image; of a slot's images, labels and padding */
     int64_t chunk;                  /* samples */
     int64_t *done;                  /* per ring place: samples of its present slot that are finished */
+    bad_notes *bad;                 /* per ring place */
+    int64_t *missing, n_missing;    /* rows of the slot that is handed out */
     pthread_mutex_t mutex;
     pthread_cond_t work, ready; /* a slot became free; a slot became complete */
     int64_t claimed;            /* the next position to claim */
@@ -87,11 +106,26 @@ static vt_batch slot_at(const vt_loader *l, int64_t slot)
     return b;
 }
 
-static int64_t sample_at(const vt_loader *l, int64_t position)
+int64_t vt_loader_substitute(const vt_source *source, uint32_t seed, int64_t position, int k)
 {
-    if (l->o.picks)
-        return l->o.picks[position];
-    return l->o.shuffle ? vt_source_order(l->o.source, l->o.seed, position) : position;
+    if (k > 0)
+        seed = vt_philox(seed, VT_STREAM_SUBSTITUTE, 0, (uint32_t)k, 0).v[0];
+    return vt_source_order(source, seed, position);
+}
+
+int64_t vt_loader_sample_without(const vt_source *source, uint32_t seed, int64_t position, const vt_bad_list *bad)
+{
+    int64_t sample = vt_source_order(source, seed, position);
+    for (int k = 1; k <= VT_SUBSTITUTES && bad->count > 0 && vt_bad_has(bad, sample); k++)
+        sample = vt_loader_substitute(source, seed, position, k);
+    return sample;
+}
+
+static int64_t sample_at(const vt_loader *l, int64_t position, int substitute)
+{
+    if (l->o.shuffle)
+        return vt_loader_substitute(l->o.source, l->o.seed, position, substitute);
+    return l->o.picks ? l->o.picks[position] : position;
 }
 
 /* The position whose sample is blended into that of `position`. */
@@ -118,13 +152,11 @@ static void note(const vt_loader *l, const tools *w, vt_work work, int64_t sampl
     atomic_store_explicit(&board->workers[w->seat].work, (int)work, memory_order_relaxed);
 }
 
-/* Row i of the slot becomes the sample at `position`; i is -1 for a partner in front. */
-static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batch *slot, int64_t i, tools *w,
-                             vt_err *err)
+/* The sample, as it is at `position`, becomes w->buffer.image. */
+static vt_status load_pixels(const vt_loader *l, int64_t position, int64_t sample, tools *w, vt_err *err)
 {
     const vt_loader_options *o = &l->o;
     vt_read_buffer *b = &w->buffer;
-    int64_t sample = sample_at(l, position);
     char name[256];
     note(l, w, VT_WORK_READ, sample);
     vt_source_sample_name(o->source, sample, name, sizeof name);
@@ -136,10 +168,65 @@ static vt_status load_sample(const vt_loader *l, int64_t position, const vt_batc
                        "resize(%lld,%lld)",
                        name, (long long)b->image.height, (long long)b->image.width, (long long)o->height,
                        (long long)o->width, (long long)o->height, (long long)o->width);
-    memcpy(slot->images + i * (int64_t)l->image_bytes, b->image.pixels, l->image_bytes);
-    vt_source_labels(o->source, sample, slot->labels + i * o->labels, o->labels);
-    if (o->board)
-        atomic_fetch_add_explicit(&o->board->done, 1, memory_order_relaxed);
+    return VT_OK;
+}
+
+/* Keeps, for vt_loader_next, that a sample of a slot is bad. */
+static void keep_note(vt_loader *l, const vt_batch *slot, int64_t row, int substitute, int64_t sample,
+                      const vt_err *why)
+{
+    pthread_mutex_lock(&l->mutex);
+    bad_notes *b = &l->bad[(slot->position - l->o.start) / l->o.batch % l->o.slots];
+    if (b->n == b->capacity) {
+        b->capacity = b->capacity ? 2 * b->capacity : 16;
+        b->notes = vt_xrealloc(b->notes, (size_t)b->capacity * sizeof *b->notes);
+    }
+    b->notes[b->n++] = (bad_note){row, sample, substitute, why->code, vt_xstrdup(why->msg)};
+    pthread_mutex_unlock(&l->mutex);
+}
+
+static void fill_row(const vt_loader *l, const vt_batch *slot, int64_t row, int64_t sample, const tools *w)
+{
+    const vt_loader_options *o = &l->o;
+    memcpy(slot->images + row * (int64_t)l->image_bytes, w->buffer.image.pixels, l->image_bytes);
+    vt_source_labels(o->source, sample, slot->labels + row * o->labels, o->labels);
+}
+
+static void leave_row(const vt_loader *l, const vt_batch *slot, int64_t row)
+{
+    memset(slot->images + row * (int64_t)l->image_bytes, 0, l->image_bytes);
+    for (int k = 0; k < l->o.labels; k++)
+        slot->labels[row * l->o.labels + k] = -1;
+}
+
+/* A row of the slot becomes the sample at `position`, or what stands for it where that is bad; row -1 is a partner in
+ * front. */
+static vt_status load_row(vt_loader *l, int64_t position, const vt_batch *slot, int64_t row, tools *w, vt_err *err)
+{
+    int64_t sample = sample_at(l, position, 0);
+    vt_status status = load_pixels(l, position, sample, w, err);
+    bool spares = l->o.bad && l->o.bad->limit > 0;
+    if (status != VT_OK && status != VT_ENOMEM && spares) {
+        int last = l->o.shuffle ? VT_SUBSTITUTES : 0;
+        keep_note(l, slot, row, 0, sample, err);
+        for (int k = 1; k <= last && status != VT_OK && status != VT_ENOMEM && !atomic_load(&l->stop); k++) {
+            sample = sample_at(l, position, k);
+            status = load_pixels(l, position, sample, w, err);
+            if (status != VT_OK && status != VT_ENOMEM)
+                keep_note(l, slot, row, k, sample, err);
+        }
+        if (last == 0)
+            leave_row(l, slot, row);
+    }
+    if (status == VT_OK)
+        fill_row(l, slot, row, sample, w);
+    else if (status == VT_ENOMEM || !spares)
+        return status;
+    else if (l->o.shuffle)
+        return vt_prefix(err, "%d samples drawn one after the other cannot be used, the last of them",
+                         VT_SUBSTITUTES + 1);
+    if (l->o.board)
+        atomic_fetch_add_explicit(&l->o.board->done, 1, memory_order_relaxed);
     return VT_OK;
 }
 
@@ -167,9 +254,9 @@ static int64_t load_chunk(vt_loader *l, int64_t position, int64_t count, tools *
 {
     vt_batch slot = slot_at(l, (position - l->o.start) / l->o.batch);
     for (int64_t p = position; p < position + count && !atomic_load(&l->stop); p++) {
-        if (l->o.mix > 0 && p == slot.position && load_sample(l, partner_of(l, p), &slot, -1, w, err) != VT_OK)
+        if (l->o.mix > 0 && p == slot.position && load_row(l, partner_of(l, p), &slot, -1, w, err) != VT_OK)
             return p;
-        if (load_sample(l, p, &slot, p - slot.position, w, err) != VT_OK)
+        if (load_row(l, p, &slot, p - slot.position, w, err) != VT_OK)
             return p;
     }
     return INT64_MAX;
@@ -249,6 +336,7 @@ vt_status vt_loader_new(vt_loader **loader, const vt_loader_options *o, void *ri
     l->chunk = o->batch / (2 * o->workers);
     l->chunk = l->chunk < 1 ? 1 : l->chunk > MAX_CHUNK ? MAX_CHUNK : l->chunk;
     l->done = vt_xcalloc((size_t)o->slots, sizeof *l->done);
+    l->bad = vt_xcalloc((size_t)o->slots, sizeof *l->bad);
     l->threads = vt_xcalloc((size_t)o->workers, sizeof *l->threads);
     l->claimed = o->start;
     l->failed_at = INT64_MAX;
@@ -268,6 +356,37 @@ vt_status vt_loader_new(vt_loader **loader, const vt_loader_options *o, void *ri
     return status;
 }
 
+static int by_row(const void *a, const void *b)
+{
+    const bad_note *x = a, *y = b;
+    return x->row != y->row ? (x->row > y->row) - (x->row < y->row) : x->substitute - y->substitute;
+}
+
+/* With the mutex held and the slot complete: its bad samples come to be known, up to row `end`. */
+static vt_status settle_notes(vt_loader *l, bad_notes *b, int64_t end, vt_err *err)
+{
+    if (b->n > 1)
+        qsort(b->notes, (size_t)b->n, sizeof *b->notes, by_row);
+    l->n_missing = 0;
+    if (b->n > 0 && !l->o.shuffle && !l->missing)
+        l->missing = vt_xcalloc((size_t)l->o.batch, sizeof *l->missing);
+    for (int64_t i = 0; i < b->n && b->notes[i].row < end; i++) {
+        vt_err why = {0};
+        (void)vt_fail(&why, b->notes[i].code, "%s", b->notes[i].why);
+        VT_TRY(vt_bad_note(l->o.bad, b->notes[i].sample, &why, err));
+        if (!l->o.shuffle)
+            l->missing[l->n_missing++] = b->notes[i].row;
+    }
+    return VT_OK;
+}
+
+static void forget_notes(bad_notes *b)
+{
+    for (int64_t i = 0; i < b->n; i++)
+        free(b->notes[i].why);
+    b->n = 0;
+}
+
 vt_status vt_loader_next(vt_loader *l, vt_batch *batch, vt_err *err)
 {
     assert(l->taken == l->released);
@@ -276,7 +395,6 @@ vt_status vt_loader_next(vt_loader *l, vt_batch *batch, vt_err *err)
         *batch = (vt_batch){0};
         return VT_OK;
     }
-    vt_status status = VT_OK;
     pthread_mutex_lock(&l->mutex);
     int64_t before = 0, *done = &l->done[l->taken % l->o.slots];
     if (*done < batch->count)
@@ -285,10 +403,14 @@ vt_status vt_loader_next(vt_loader *l, vt_batch *batch, vt_err *err)
         pthread_cond_wait(&l->ready, &l->mutex);
     if (before)
         l->wait_ns += vt_now_ns() - before;
-    if (l->failed_at < batch->position + batch->count)
+    int64_t good = l->failed_at - batch->position; /* rows before the first error */
+    vt_status status = settle_notes(l, &l->bad[l->taken % l->o.slots], good < 0 ? 0 : good, err);
+    if (status == VT_OK && good < batch->count)
         status = vt_fail(err, l->failure.code, "%s", l->failure.msg);
-    else
+    if (status == VT_OK)
         l->taken++;
+    batch->missing = l->missing;
+    batch->n_missing = l->n_missing;
     pthread_mutex_unlock(&l->mutex);
     return status;
 }
@@ -298,6 +420,7 @@ void vt_loader_release_batch(vt_loader *l)
     pthread_mutex_lock(&l->mutex);
     assert(l->taken == l->released + 1);
     l->done[l->released % l->o.slots] = 0;
+    forget_notes(&l->bad[l->released % l->o.slots]);
     l->released++;
     pthread_cond_broadcast(&l->work);
     pthread_mutex_unlock(&l->mutex);
@@ -321,6 +444,12 @@ void vt_loader_free(vt_loader *l)
     pthread_cond_destroy(&l->work);
     pthread_cond_destroy(&l->ready);
     pthread_mutex_destroy(&l->mutex);
+    for (int i = 0; i < l->o.slots; i++) {
+        forget_notes(&l->bad[i]);
+        free(l->bad[i].notes);
+    }
+    free(l->bad);
+    free(l->missing);
     free(l->threads);
     free(l->done);
     free(l);

@@ -4,6 +4,12 @@
  *
  * Training order: position p of a run (0, 1, 2, ... over all epochs) is sample vt_source_order(source, seed, p).
  *
+ * A sample that cannot be used ends the run, or, where a list of bad samples allows some (bad.h), is left out. In
+ * training another takes its place: substitute k of position p (k = 1, 2, ...) is what the order of another seed, made
+ * from seed and k, has at p, and the first usable one is taken; it is preprocessed and labelled as the sample at p. So
+ * the bytes stay the same for any workers, and after a resume, as long as the same samples are bad. In evaluation its
+ * row is missing.
+ *
  * Mixup blends sample i of an update's batch with sample i - 1, cyclically (spec 3.6). With mix set, a slot therefore
  * holds one sample more, in front of its first: its partner, as it is at its own position, pixels and labels. Sample
  * i's partner then always lies at i - 1, however the batch is cut into slots. */
@@ -15,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "data/bad.h"
 #include "data/preprocess.h"
 #include "data/source.h"
 
@@ -47,6 +54,7 @@ typedef struct {
     int workers;            /* at least 1 */
     int slots;              /* in the ring; at least 2 */
     vt_loader_board *board; /* or NULL */
+    vt_bad_list *bad;       /* written by vt_loader_next; NULL: the first bad sample is an error */
 } vt_loader_options;
 
 /* A filled slot of positions position .. position + count - 1: images (count, height, width, 3) uint8, and for each a
@@ -56,9 +64,17 @@ typedef struct {
     uint8_t *images;
     int32_t *labels;
     int64_t count, position;
+    const int64_t *missing; /* rows without their sample, ascending: black, without class (evaluation) */
+    int64_t n_missing;
 } vt_batch;
 
 typedef struct vt_loader vt_loader;
+
+/* Substitute k for the sample at a position: 1 .. VT_SUBSTITUTES; 0 is the sample itself. */
+#define VT_SUBSTITUTES 32
+int64_t vt_loader_substitute(const vt_source *source, uint32_t seed, int64_t position, int k);
+/* The one that is taken, where these are bad. */
+int64_t vt_loader_sample_without(const vt_source *source, uint32_t seed, int64_t position, const vt_bad_list *bad);
 
 /* Host memory of the ring, from an arena that may only count; then new over an arena that places. */
 void *vt_loader_place(vt_arena *arena, const vt_loader_options *o);

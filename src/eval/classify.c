@@ -50,7 +50,8 @@ static void write_labels(const vt_eval_pass *pass, const vt_eval_rows *rows)
     for (int64_t i = 0; i < rows->count; i++) {
         for (int k = 0; k < width; k++)
             row[k] = k < rows->width_labels ? rows->labels[i * rows->width_labels + k] : -1;
-        vt_device_write(pass->backend->device, pass->model->labels + i * width, row, (size_t)width * sizeof *row);
+        vt_device_write(pass->backend->device, pass->model->labels + (rows->row + i) * width, row,
+                        (size_t)width * sizeof *row);
     }
 }
 
@@ -58,7 +59,7 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
 {
     const vt_eval_pass *pass = t->pass;
     vt_model *m = pass->model;
-    vt_pass p = {.backend = pass->backend, .samples = rows->count, .slices = pass->slices, .weight = 1};
+    vt_pass p = {.backend = pass->backend, .samples = rows->row + rows->count, .slices = pass->slices, .weight = 1};
     p.loss.kind = pass->loss;
     write_labels(pass, rows);
     vt_model_loss(m, &p);
@@ -67,7 +68,8 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
     for (int64_t i = 0; i < rows->count; i++) {
         int64_t lane = i % 256, left = rows->count - i;
         if (lane == 0)
-            vt_device_read(pass->backend->device, loss, m->loss + i, (size_t)(left < 256 ? left : 256) * sizeof(float));
+            vt_device_read(pass->backend->device, loss, m->loss + rows->row + i,
+                           (size_t)(left < 256 ? left : 256) * sizeof(float));
         if (counted(pass, rows->labels + i * rows->width_labels, rows->width_labels, classes) > 0)
             t->loss += (double)loss[lane];
         if (!isfinite(loss[lane])) {
@@ -164,15 +166,18 @@ vt_status vt_classify(const vt_eval_pass *pass, vt_scores *keep, vt_classificati
 {
     *result = (vt_classification){.classes = pass->model->config.classes};
     VT_TRY(check_classes(pass, err));
+    const int64_t all = pass->picks ? pass->n_picks : vt_source_count(pass->source);
     for (int64_t c = 0; c < result->classes; c++)
         result->among += is_among(pass, c);
     if (keep)
-        VT_TRY(vt_scores_new(keep, pass->picks ? pass->n_picks : vt_source_count(pass->source), result->among,
-                             vt_source_most_labels(pass->source), err));
+        VT_TRY(vt_scores_new(keep, all, result->among, vt_source_most_labels(pass->source), err));
     result->class_count = vt_xcalloc((size_t)result->classes, sizeof(int64_t));
     result->class_right = vt_xcalloc((size_t)result->classes, sizeof(int64_t));
     tally t = {.pass = pass, .result = result, .keep = keep};
     VT_TRY(vt_eval_run(pass, count_rows, &t, err));
+    result->bad = all - result->count - result->unlabelled - result->outside;
+    if (result->count == 0 && result->bad > 0)
+        return vt_fail(err, VT_EFORMAT, "no image of %s could be used", vt_source_spec(pass->source));
     VT_TRY(check_counts(pass, result, err));
     double n = (double)(result->count > 0 ? result->count : 1);
     result->loss = t.loss / n;

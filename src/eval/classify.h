@@ -11,6 +11,7 @@ typedef struct {
     int64_t among;      /* classes that a prediction may be: all, or those of pass->among */
     int64_t unlabelled; /* samples without any class: left out of count and of everything else */
     int64_t outside;    /* samples with classes, but none of pass->among: left out too */
+    int64_t bad;        /* samples that could not be used (pass->bad): left out likewise */
     int64_t right1, right5;
     double precision; /* with k its number of classes, the share of them among its k best; mean over samples */
     bool sets;        /* some sample that counts has several classes */

@@ -72,6 +72,34 @@ static void forward(const vt_eval_pass *pass, const vt_batch *batch, const buffe
         map_row(pass->label_map, batch->labels + i * (size_t)width, width, b->labels + i * (size_t)width);
 }
 
+/* Rows first .. first + count - 1 of the micro-batch. */
+static vt_status hand_out_rows(const vt_eval_pass *pass, const vt_batch *batch, int64_t first, int64_t count,
+                               const buffers *b, vt_eval_fn *receive, void *context, vt_err *err)
+{
+    const vt_model *m = pass->model;
+    int width = vt_source_most_labels(pass->source);
+    vt_eval_rows rows = {.position = batch->position + first,
+                         .count = count,
+                         .row = first,
+                         .features = b->features + first * m->feature_width,
+                         .logits = m->config.classes > 0 ? b->logits + first * m->config.classes : NULL,
+                         .labels = b->labels + first * width,
+                         .width_labels = width};
+    return count > 0 ? receive(context, &rows, err) : VT_OK;
+}
+
+/* The rows between the missing ones, so that a receiver sees good samples only. */
+static vt_status hand_out(const vt_eval_pass *pass, const vt_batch *batch, const buffers *b, vt_eval_fn *receive,
+                          void *context, vt_err *err)
+{
+    int64_t first = 0;
+    for (int64_t i = 0; i < batch->n_missing; i++) {
+        VT_TRY(hand_out_rows(pass, batch, first, batch->missing[i] - first, b, receive, context, err));
+        first = batch->missing[i] + 1;
+    }
+    return hand_out_rows(pass, batch, first, batch->count - first, b, receive, context, err);
+}
+
 static vt_status pump(const vt_eval_pass *pass, vt_loader *loader, int64_t total, const buffers *b, vt_eval_fn *receive,
                       void *context, vt_err *err)
 {
@@ -83,15 +111,10 @@ static vt_status pump(const vt_eval_pass *pass, vt_loader *loader, int64_t total
         VT_TRY(vt_loader_next(loader, &batch, err));
         assert(batch.position == done && batch.count >= 1);
         forward(pass, &batch, b);
-        vt_eval_rows rows = {.position = done,
-                             .count = batch.count,
-                             .features = b->features,
-                             .logits = pass->model->config.classes > 0 ? b->logits : NULL,
-                             .labels = b->labels,
-                             .width_labels = vt_source_most_labels(pass->source)};
+        vt_status status = hand_out(pass, &batch, b, receive, context, err);
+        done += batch.count;
         vt_loader_release_batch(loader);
-        VT_TRY(receive(context, &rows, err));
-        done += rows.count;
+        VT_TRY(status);
         if (pass->progress)
             pass->progress(pass->progress_context, done, total);
     }
@@ -111,6 +134,7 @@ vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *conte
     o.picks = pass->picks;
     o.workers = pass->workers;
     o.board = pass->board;
+    o.bad = pass->bad;
     if (vt_preprocess_is_random(pass->preprocess))
         return vt_fail(err, VT_EINVAL,
                        "the preprocessing of an evaluation must not be random: leave out random_crop, "

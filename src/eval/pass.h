@@ -24,12 +24,15 @@ typedef struct {
     void (*progress)(void *context, int64_t done, int64_t total); /* or NULL */
     void *progress_context;
     int (*stop)(void);      /* asked between micro-batches; nonzero ends the pass with VT_ESTOPPED; or NULL */
+    vt_bad_list *bad;       /* samples that cannot be used and are left out; NULL: the first one is an error */
     vt_loader_board *board; /* notes of the pass's workers; or NULL */
 } vt_eval_pass;
 
-/* Results of samples position .. position + count - 1 of the pass, host memory, valid during the call. */
+/* Results of samples (a bad one is never among them) position .. position + count - 1 of the pass, host memory, valid
+ * during the call. */
 typedef struct {
     int64_t position, count;
+    int64_t row;           /* of the model's micro-batch, at which these begin: not 0 behind a bad sample */
     const float *features; /* (count, width) */
     const float *logits;   /* (count, classes); NULL where the model has no classifier */
     const int32_t *labels; /* (count, width_labels): the classes of each, ascending, then -1; through label_map */

@@ -90,6 +90,7 @@ vt_status vt_trainer_save(vt_trainer *tr, bool wait, vt_err *err)
     if (tr->saved_step == tr->state.step)
         return VT_OK;
     vt_trainer_report(tr, "save");
+    vt_trainer_keep_bad(tr);
     VT_TRY(wait || !tr->engine.snapshot ? save_waiting(tr, err) : save_in_background(tr, err));
     tr->saved_step = tr->state.step;
     return VT_OK;

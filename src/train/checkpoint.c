@@ -231,6 +231,7 @@ vt_status vt_checkpoint_load_model(const char *dir, vt_engine *e, vt_err *err)
 void vt_train_state_release(vt_train_state *s)
 {
     json_decref(s->skipped);
+    json_decref(s->bad);
     *s = (vt_train_state){0};
 }
 
@@ -249,6 +250,26 @@ static vt_status take_skipped(const char *path, const json_t *root, vt_train_sta
         VT_TRY(vt_json_get_i64(entry, "update", path, &update, err));
     }
     state->skipped = json_incref(list);
+    return VT_OK;
+}
+
+/* The list of bad samples, where there is one. */
+static vt_status take_bad(const char *path, const json_t *root, vt_train_state *state, vt_err *err)
+{
+    json_t *list = json_object_get(root, "bad"), *entry;
+    json_int_t before = -1;
+    size_t i;
+    if (!list)
+        return VT_OK;
+    bool good = json_is_array(list) && json_array_size(list) <= VT_MAX_BAD;
+    json_array_foreach(list, i, entry)
+    {
+        good = good && json_is_integer(entry) && json_integer_value(entry) > before;
+        before = json_integer_value(entry);
+    }
+    if (!good)
+        return vt_fail(err, VT_EFORMAT, "%s: \"bad\" is no ascending list of at most %d samples", path, VT_MAX_BAD);
+    state->bad = json_incref(list);
     return VT_OK;
 }
 
@@ -275,6 +296,8 @@ static vt_status load_state_file(const char *path, vt_train_state *state, vt_err
                          (long long)state->schedule_steps);
     if (status == VT_OK)
         status = take_skipped(path, root, state, err);
+    if (status == VT_OK)
+        status = take_bad(path, root, state, err);
     if (status == VT_OK) {
         (void)snprintf(state->recipe_hash, sizeof state->recipe_hash, "%s", recipe);
         (void)snprintf(state->data_hash, sizeof state->data_hash, "%s", data);
@@ -373,6 +396,8 @@ static vt_status write_files(const char *dir, vt_device *device, const vt_checkp
                               "recipe_sha256", s->recipe_hash, "data_sha256", s->data_hash);
     if (s->skipped)
         (void)json_object_set(state, "skipped", s->skipped);
+    if (s->bad)
+        (void)json_object_set(state, "bad", s->bad);
     VT_TRY(save_json(dir, STATE_FILE, state, err));
     VT_TRY(save_config(dir, info, err));
     VT_TRY(save_tensors(dir, MODEL_FILE, device, t->model, t->n_model, files, err));
@@ -384,6 +409,8 @@ static vt_status write_files(const char *dir, vt_device *device, const vt_checkp
                                  "data_sha256", s->data_hash, "step", (json_int_t)s->step, "files", files);
     if (s->skipped)
         (void)json_object_set(manifest, "skipped", s->skipped);
+    if (s->bad)
+        (void)json_object_set(manifest, "bad", s->bad);
     VT_TRY(save_json(dir, MANIFEST_FILE, manifest, err));
     return vt_sync_dir(dir, err);
 }

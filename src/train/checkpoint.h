@@ -42,6 +42,7 @@ typedef struct {
     char recipe_hash[VT_HASH_HEX], data_hash[VT_HASH_HEX];
     json_t *skipped; /* owned; NULL: none. Updates that are left out (train.on_divergence), one object each: update (1,
                       * 2, ...), back_to, first_bad, samples */
+    json_t *bad;     /* owned; NULL: none. Samples of data.train that could not be used so far, ascending */
 } vt_train_state;
 void vt_train_state_release(vt_train_state *s);
 

@@ -33,6 +33,7 @@ static vt_eval_pass pass_over(vt_trainer *tr, const vt_source *source, const int
                           .progress = beat,
                           .progress_context = &tr->watchdog,
                           .board = &tr->eval_board,
+                          .bad = source == tr->eval_source ? &tr->eval_bad : NULL,
                           .stop = tr->observer ? tr->observer->stop : NULL};
 }
 
@@ -47,6 +48,7 @@ vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
     vt_average_swap(&tr->engine.optimizer);
     if (status != VT_OK) {
         vt_classification_release(&c);
+        tr->data_failed = status != VT_ESTOPPED && status != VT_EDIVERGED;
         return status == VT_ESTOPPED ? vt_trainer_stop(tr, err) : status;
     }
     vt_classification_release(&tr->result->final_eval);
@@ -57,11 +59,13 @@ vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
     if (tr->state.step == tr->result->resumed_from)
         return VT_OK; /* a finished run, asked again: metrics.jsonl has this line */
     vt_estimate top5 = vt_accuracy(c.right5, c.count);
-    vt_run_log_metrics(
-        &tr->run, json_pack("{s:I, s:I, s:f, s:[f,f], s:f, s:o, s:f}", "step", (json_int_t)tr->state.step, "images",
-                            (json_int_t)tr->progress.images, "eval_top1", tr->progress.eval_top1.value,
-                            "eval_top1_interval", tr->progress.eval_top1.low, tr->progress.eval_top1.high, "eval_top5",
-                            top5.value, "eval_loss", vt_json_number(c.loss), "elapsed", vt_trainer_elapsed(tr)));
+    json_t *line = json_pack("{s:I, s:I, s:f, s:[f,f], s:f, s:o, s:f}", "step", (json_int_t)tr->state.step, "images",
+                             (json_int_t)tr->progress.images, "eval_top1", tr->progress.eval_top1.value,
+                             "eval_top1_interval", tr->progress.eval_top1.low, tr->progress.eval_top1.high, "eval_top5",
+                             top5.value, "eval_loss", vt_json_number(c.loss), "elapsed", vt_trainer_elapsed(tr));
+    if (c.bad > 0)
+        (void)json_object_set_new(line, "eval_bad_images", json_integer((json_int_t)c.bad));
+    vt_run_log_metrics(&tr->run, line);
     return VT_OK;
 }
 

@@ -168,6 +168,9 @@ static void clear_optimizer(vt_trainer *tr)
 static vt_status begin(vt_trainer *tr, vt_err *err)
 {
     tr->state.step = 0;
+    json_decref(tr->state.bad);
+    tr->state.bad = NULL;
+    VT_TRY(vt_trainer_take_bad(tr, err));
     tr->t.schedule = tr->planned;
     tr->state.schedule_steps = tr->planned.steps;
     tr->state.cooldown_steps = tr->planned.cooldown;
@@ -222,6 +225,7 @@ vt_status vt_trainer_restore(vt_trainer *tr, int64_t most, vt_err *err)
     tr->t.schedule.cooldown = stored.cooldown_steps;
     tr->saved_step = stored.step;
     tr->result->checkpoint = dir;
+    VT_TRY(vt_trainer_take_bad(tr, err));
     vt_log(VT_LOG_INFO, "%s from %s (step %lld of %lld)", tr->replay ? "replaying" : "going on", dir,
            (long long)stored.step, (long long)stored.schedule_steps);
     return VT_OK;
@@ -312,6 +316,7 @@ vt_status vt_trainer_restart_loader(vt_trainer *tr, vt_err *err)
     o.mix = tr->t.use.mix ? tr->t.batch : 0;
     o.seed = tr->t.seed;
     o.board = &tr->train_board;
+    o.bad = &tr->bad;
     return vt_loader_new(&tr->loader, &o, tr->engine.loader_ring, err);
 }
 
@@ -326,6 +331,7 @@ vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
         VT_TRY(adopt_stored_recipe(tr, err));
     VT_TRY(make_plan(tr, err));
     describe(tr);
+    vt_trainer_open_bad(tr);
     VT_TRY(match_eval_classes(tr, err));
     if (tr->fresh)
         VT_TRY(vt_run_clear(&tr->run, err)); /* nothing is removed before the new run is known to be possible */
@@ -350,6 +356,8 @@ void vt_trainer_close(vt_trainer *tr)
         vt_log(VT_LOG_WARN, "the checkpoint on its way to disk is lost: %s", late.msg);
     vt_watchdog_stop(&tr->watchdog);
     vt_loader_free(tr->loader);
+    vt_bad_release(&tr->bad);
+    vt_bad_release(&tr->eval_bad);
     vt_engine_close(&tr->engine);
     vt_source_close(tr->source);
     vt_source_close(tr->eval_source);

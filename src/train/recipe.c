@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/math.h"
+#include "data/bad.h"
 
 vt_status vt_recipe_load(vt_recipe *r, const char *path, const char *const *overrides, int n_overrides, vt_err *err)
 {
@@ -231,6 +232,24 @@ vt_status vt_recipe_open_source(const vt_recipe *r, vt_source **source, vt_err *
     return VT_OK;
 }
 
+static vt_status check_max_bad(const vt_recipe *r, vt_err *err)
+{
+    const vt_amount *a = &r->data.max_bad;
+    if (a->unit == VT_UNIT_PERCENT || (a->unit == VT_UNIT_IMAGES && a->value <= VT_MAX_BAD))
+        return VT_OK;
+    if (a->unit == VT_UNIT_IMAGES)
+        return vt_fail(err, VT_EINVAL, "data.max_bad is %.0f images; at most %d can be kept account of", a->value,
+                       VT_MAX_BAD);
+    return vt_fail(err, VT_EINVAL, "data.max_bad counts images: write a number, as in 20, or a share, as in 0.1%%");
+}
+
+int64_t vt_recipe_max_bad(const vt_recipe *r, int64_t samples)
+{
+    const vt_amount *a = &r->data.max_bad;
+    double most = a->unit == VT_UNIT_PERCENT ? a->value / 100 * (double)samples : a->value;
+    return most < VT_MAX_BAD ? (int64_t)most : VT_MAX_BAD;
+}
+
 vt_data_facts vt_data_facts_of(const vt_source *source)
 {
     return (vt_data_facts){.images = vt_source_count(source),
@@ -247,6 +266,7 @@ vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_tr
                               &t->eval_preprocess, err));
     VT_TRY(vt_recipe_pixels(r, &t->pixels, err));
 
+    VT_TRY(check_max_bad(r, err));
     t->batch = r->train.batch;
     t->micro_batch = r->train.micro_batch;
     t->slices = (int)r->train.slices;

@@ -36,8 +36,9 @@ typedef struct {
         int sampling;                       /* vt_sampling */
         char *preprocess, *eval_preprocess; /* lists */
         double value_min, value_max;
-        char *mean, *std; /* lists of 3; "": value_min and value_max */
-        int64_t workers;  /* 0: auto */
+        char *mean, *std;  /* lists of 3; "": value_min and value_max */
+        int64_t workers;   /* 0: auto */
+        vt_amount max_bad; /* images, or percent of a source's */
     } data;
     struct {
         int64_t batch, micro_batch, slices, seed; /* micro_batch 0: auto */
@@ -125,6 +126,9 @@ vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_tr
 
 /* What a pixel becomes: data.value_min to data.value_max, or (pixel/255 - data.mean) / data.std. */
 vt_status vt_recipe_pixels(const vt_recipe *r, vt_pixel_range *pixels, vt_err *err) VT_MUST_USE;
+
+/* data.max_bad for a source of so many samples. */
+int64_t vt_recipe_max_bad(const vt_recipe *r, int64_t samples);
 
 /* loss.class_weights in numbers: weights (t->model.classes floats) from the counts of the training data's classes
  * (data_classes of them; an unused class weighs 1). */

@@ -84,6 +84,9 @@ const vt_key vt_recipe_keys[] = {
      "what pixels minus data.mean are divided by, [0.229, 0.224, 0.225]"},
     {"data.workers", VT_KEY_AUTO_I64, AT(data.workers), "auto", 0, 256, NULL, "threads", true,
      "threads that read, decode and preprocess; never changes results"},
+    {"data.max_bad", VT_KEY_AMOUNT, AT(data.max_bad), "0", 0, NO_LIMIT, NULL, "images", true,
+     "images of data.train, and of an evaluation's data, that may turn out gone or broken: so many, or a share as in "
+     "0.1%; each is named, training puts another in its place, an evaluation leaves it out; 0 stops at the first"},
 
     {"train.batch", VT_KEY_I64, AT(train.batch), "256", 1, 1 << 24, NULL, "images", false, "images in one update"},
     {"train.micro_batch", VT_KEY_AUTO_I64, AT(train.micro_batch), "auto", 0, 1 << 24, NULL, "images", false,

@@ -41,8 +41,7 @@ vt_status vt_trainer_gradients(vt_trainer *tr, bool count, bool watch, int64_t *
                     .visit_context = tr->visit_context};
     for (int64_t done = 0; done < tr->t.batch; done += tr->t.micro_batch) {
         vt_batch batch;
-        vt_watchdog_at(&tr->watchdog, VT_STAGE_LOADER);
-        VT_TRY(vt_loader_next(tr->loader, &batch, err));
+        VT_TRY(vt_trainer_next_batch(tr, &batch, err));
         vt_watchdog_at(&tr->watchdog, VT_STAGE_STEP);
         vt_device_write(&e->device, m->images - front * (int64_t)image, batch.images - front * (int64_t)image,
                         (size_t)(batch.count + front) * image);
@@ -75,8 +74,7 @@ vt_status vt_trainer_skip(vt_trainer *tr, vt_err *err)
 {
     for (int64_t done = 0; done < tr->t.batch; done += tr->t.micro_batch) {
         vt_batch batch;
-        vt_watchdog_at(&tr->watchdog, VT_STAGE_LOADER);
-        VT_TRY(vt_loader_next(tr->loader, &batch, err));
+        VT_TRY(vt_trainer_next_batch(tr, &batch, err));
         vt_loader_release_batch(tr->loader);
     }
     count_step(tr);

@@ -52,6 +52,8 @@ static vt_status train_and_evaluate(vt_trainer *tr, vt_err *err)
     vt_status status = loop(tr, err);
     tr->result->images_per_second =
         tr->step_seconds > 0 ? (double)((tr->state.step - tr->first_step) * tr->t.batch) / tr->step_seconds : 0;
+    if (status != VT_OK && tr->data_failed)
+        vt_trainer_save_after_bad(tr, err);
     VT_TRY(status);
     VT_TRY(vt_trainer_save(tr, true, err));
     if (tr->shots_pool)
@@ -71,6 +73,8 @@ vt_status vt_train(vt_recipe *recipe, const char *run, bool fresh, const vt_trai
         status = train_and_evaluate(&tr, err);
     result->step = tr.state.step;
     result->images = tr.state.step * tr.t.batch;
+    result->bad = tr.bad.count;
+    result->data_images = tr.source ? vt_source_count(tr.source) : 0;
     result->skipped = (int)json_array_size(tr.state.skipped);
     result->seconds = vt_trainer_seconds_since(started);
     result->plan_total = tr.plan.total;

@@ -32,6 +32,8 @@ typedef struct {
     bool evaluated;
     vt_classification final_eval;       /* released by vt_train_result_release */
     int64_t step, images, resumed_from; /* resumed_from -1: a new run */
+    int64_t bad;                        /* images of data.train that the run found bad so far (data.max_bad) */
+    int64_t data_images;                /* and how many it has */
     int skipped;                        /* updates that the run left out so far (train.on_divergence) */
     double seconds;                     /* of this call */
     double images_per_second;           /* of training steps in this call */

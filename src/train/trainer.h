@@ -6,6 +6,7 @@
  *   watch.c    the line of norms and attention
  *   forensics.c one update looked at tensor by tensor, when a number is not finite and for replay
  *   rollback.c the way back after such a number, where the recipe wants it
+ *   bad_images.c images that cannot be used (data.max_bad)
  *   watchdog.c the thread that says what waits
  *   evaluate.c accuracy on the way and at the end
  *   background.c  checkpoints without a pause
@@ -58,6 +59,8 @@ typedef struct {
     } suspect; /* of the last VT_EDIVERGED: the update that made the number, and where it was seen first */
     vt_watchdog watchdog;
     vt_loader_board train_board, eval_board;
+    vt_bad_list bad, eval_bad; /* samples of source and eval_source that cannot be used */
+    bool data_failed;          /* the error is one of the data: what was trained so far is whole */
 } vt_trainer;
 
 /* Opens everything for a call; close_all after success and failure alike. */
@@ -85,6 +88,15 @@ void vt_trainer_heed_story(vt_trainer *tr);
 vt_status vt_trainer_restore(vt_trainer *tr, int64_t most, vt_err *err) VT_MUST_USE;
 /* A loader that begins with the update that is due. */
 vt_status vt_trainer_restart_loader(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+
+/* data.max_bad: sets the limits; the list of data.train from tr->state and, before a save, into it; and the next
+ * micro-batch's images. */
+void vt_trainer_open_bad(vt_trainer *tr);
+vt_status vt_trainer_take_bad(vt_trainer *tr, vt_err *err) VT_MUST_USE;
+void vt_trainer_keep_bad(vt_trainer *tr);
+vt_status vt_trainer_next_batch(vt_trainer *tr, vt_batch *batch, vt_err *err) VT_MUST_USE;
+/* After an error of the data: saves what was trained so far, and says so behind the error's sentence. */
+void vt_trainer_save_after_bad(vt_trainer *tr, vt_err *err);
 
 /* The line of train.watch_every, after a watched step. */
 void vt_trainer_log_watch(vt_trainer *tr);

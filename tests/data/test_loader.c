@@ -1,5 +1,6 @@
 /* The loader: its order, its independence of workers, its errors, its end. */
 #include "fixtures.h"
+#include "rig.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,71 +9,6 @@
 #include "base/hash.h"
 #include "base/philox.h"
 #include "data/loader.h"
-
-typedef struct {
-    vt_source *source;
-    vt_preprocess preprocess;
-    vt_loader_options options;
-    void *ring;
-    vt_loader *loader;
-} rig;
-
-static void rig_open(rig *r, const char *spec, const char *list)
-{
-    vt_err err = {0};
-    if (vt_source_open(&r->source, spec, &err) != VT_OK || vt_preprocess_parse(&r->preprocess, list, &err) != VT_OK)
-        fail_msg("%s", err.msg);
-}
-
-static void rig_start(rig *r)
-{
-    vt_err err = {0};
-    r->options.source = r->source;
-    r->options.preprocess = &r->preprocess;
-    r->options.labels = r->options.labels ? r->options.labels : vt_source_most_labels(r->source);
-    vt_arena counting = vt_arena_counting();
-    assert_null(vt_loader_place(&counting, &r->options));
-    r->ring = aligned_alloc(VT_ARENA_ALIGN, counting.used);
-    memset(r->ring, 0x5a, counting.used);
-    vt_arena arena = vt_arena_over(r->ring, counting.used);
-    void *place = vt_loader_place(&arena, &r->options);
-    assert_ptr_equal(place, r->ring);
-    assert_int_equal(arena.used, counting.used);
-    if (vt_loader_new(&r->loader, &r->options, place, &err) != VT_OK)
-        fail_msg("%s", err.msg);
-}
-
-static void rig_stop(rig *r)
-{
-    vt_loader_free(r->loader);
-    free(r->ring);
-    r->loader = NULL;
-}
-
-/* A hash of all batches of a run; *batches and *samples are counted. */
-static void hash_run(rig *r, char hex[VT_HASH_HEX], int64_t *batches, int64_t *samples)
-{
-    vt_hasher *h = vt_hasher_new();
-    *batches = *samples = 0;
-    rig_start(r);
-    for (;;) {
-        vt_batch b;
-        vt_err err = {0};
-        if (vt_loader_next(r->loader, &b, &err) != VT_OK)
-            fail_msg("%s", err.msg);
-        if (b.count == 0)
-            break;
-        assert_int_equal(b.position, r->options.start + *samples);
-        vt_hasher_add(h, b.images, (size_t)(b.count * r->options.height * r->options.width * 3));
-        vt_hasher_add(h, b.labels, (size_t)b.count * sizeof *b.labels);
-        *batches += 1;
-        *samples += b.count;
-        vt_loader_release_batch(r->loader);
-    }
-    assert_true(vt_loader_wait_ns(r->loader) >= 0);
-    rig_stop(r);
-    vt_hasher_finish(h, hex);
-}
 
 /* Breaks when the number of workers, of slots or the size of claims changes a byte or the order. */
 static void test_same_bytes(void **state)
@@ -91,7 +27,7 @@ static void test_same_bytes(void **state)
                                         .seed = 5,
                                         .workers = workers[k],
                                         .slots = slots[k]};
-        hash_run(&r, k ? hex : first, &batches, &samples);
+        rig_hash(&r, k ? hex : first, &batches, &samples);
         assert_int_equal(batches, 30);
         assert_int_equal(samples, 297);
         if (k)
@@ -292,27 +228,11 @@ static void test_partners(void **state)
     vt_source_close(r.source);
 }
 
-/* A folder of 60 images in which some are text. */
-static void write_folder(const char *dir, const int *bad, int n_bad)
-{
-    size_t size;
-    unsigned char *png = fx_png(8, 8, 1, &size);
-    for (int i = 0; i < 60; i++) {
-        char name[64];
-        bool broken = false;
-        for (int k = 0; k < n_bad; k++)
-            broken = broken || bad[k] == i;
-        snprintf(name, sizeof name, "%s/cat/%02d.png", dir, i);
-        fx_write(name, broken ? (const void *)"text" : png, broken ? 4 : size);
-    }
-    free(png);
-}
-
 /* Breaks when time decides which of several bad samples is reported, or good batches before it are lost. */
 static void test_first_error(void **state)
 {
     static const int bad[] = {41, 27, 33, 29, 59};
-    write_folder("e", bad, 5);
+    rig_folder("e", bad, 5);
     rig r = {0};
     rig_open(&r, fx_path("e"), "[resize(8)]");
     for (int workers = 1; workers <= 5; workers++) {
@@ -340,7 +260,7 @@ static void test_bad_partner(void **state)
 {
     rig r = {0};
     int64_t last = 19, bad = (int64_t)vt_permute(3, 0, 60, (uint64_t)last); /* the partner of position 0 */
-    write_folder("p", (const int[]){(int)bad}, 1);
+    rig_folder("p", (const int[]){(int)bad}, 1);
     char name[32];
     snprintf(name, sizeof name, "cat/%02d.png", (int)bad);
     rig_open(&r, fx_path("p"), "[resize(8)]");
@@ -375,7 +295,7 @@ static void test_bad_partner(void **state)
 /* Breaks when images that do not fit the slot overrun it instead of being named. */
 static void test_wrong_size(void **state)
 {
-    write_folder("w", NULL, 0);
+    rig_folder("w", NULL, 0);
     rig r = {0};
     vt_batch b;
     vt_err err = {0};
