@@ -60,14 +60,16 @@ typedef struct {
     void *patches;
 } vt_patchify_args;
 
-/* GELU in its tanh form: 0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))); GELU as it is: 0.5 z (1 + erf(z/sqrt(2))). */
-typedef enum { VT_ACT_NONE, VT_ACT_GELU_TANH, VT_ACT_GELU_ERF, VT_ACT_TANH } vt_act;
+/* GELU in its tanh form: 0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))); GELU as it is: 0.5 z (1 + erf(z/sqrt(2)));
+ * the quick one: z s(1.702 z), s the logistic function. */
+typedef enum { VT_ACT_NONE, VT_ACT_GELU_TANH, VT_ACT_GELU_ERF, VT_ACT_GELU_QUICK, VT_ACT_TANH } vt_act;
 
 /* Linear layer with a fused epilogue:
- *   z[r,o] = sum_i x[r,i] * w[o,i] + bias[o];   y[r,o] = act(z[r,o]) + residual[r mod residual_rows, o]
- * x (t) (rows, in), w (out, in), bias (out) or NULL. pre (t) (rows, out) or NULL receives z, for the backward pass. y
- * (rows, out) is (t) without a residual and float32 with one. residual (residual_rows, out) or NULL; residual_rows =
- * rows for a residual stream, N for position embeddings; y may be residual when residual_rows = rows. */
+ *   z[r,o] = sum_i x[r,i] * w[o,i] + bias[o];   y[r,o] = act(z[r,o]) * scale[o] + residual[r mod residual_rows, o]
+ * x (t) (rows, in), w (out, in), bias, scale (out) or NULL. pre (t) (rows, out) or NULL receives z, for the backward
+ * pass. y (rows, out) is (t) without a residual and float32 with one. residual (residual_rows, out) or NULL;
+ * residual_rows = rows for a residual stream, N for position embeddings; y may be residual when residual_rows = rows.
+ */
 typedef struct {
     int64_t rows, in, out;
     vt_real type;
@@ -75,7 +77,7 @@ typedef struct {
     const float *w, *bias;
     vt_act act;
     void *pre;
-    const float *residual;
+    const float *scale, *residual;
     int64_t residual_rows;
     void *y;
 } vt_linear_fwd_args;
@@ -104,6 +106,36 @@ typedef struct {
     int slices, accumulate;
     void *dw, *dbias;
 } vt_linear_dw_args;
+
+/* Gradients of a scale of columns, y[r,c] = z[r,c] * scale[c]:
+ *   dz[r,c] = dy[r,c] * scale[c];   dscale[c] = sum_r dy[r,c] * z[r,c]          (over samples, rows = samples*tokens)
+ * dy, z, dz (t) (rows, cols), dz may be dy; scale (cols), dscale (g) (cols). */
+typedef struct {
+    int64_t samples, tokens, cols;
+    vt_real type, grad_type;
+    const void *dy, *z;
+    const float *scale;
+    int slices, accumulate;
+    void *dz, *dscale;
+} vt_scale_bwd_args;
+
+/* A gate: y[r,c] = silu(x[r,c]) * x[r,cols+c], silu(g) = g s(g), s the logistic function. x (t) (rows, 2 cols): gate,
+ * then value; y (t) (rows, cols). */
+typedef struct {
+    int64_t rows, cols;
+    vt_real type;
+    const void *x;
+    void *y;
+} vt_swiglu_fwd_args;
+
+/* dx[r,c] = dy[r,c] * x[r,cols+c] * silu'(x[r,c]);   dx[r,cols+c] = dy[r,c] * silu(x[r,c]).  dy (t) (rows, cols); x, dx
+ * (t) (rows, 2 cols), dx may be x. */
+typedef struct {
+    int64_t rows, cols;
+    vt_real type;
+    const void *dy, *x;
+    void *dx;
+} vt_swiglu_bwd_args;
 
 /* Layer normalization over the last dimension:
  *   y[r,c] = (x[r,c] - mean_r) * rstd_r * gamma[c] + beta[c],   rstd_r = 1/sqrt(var_r + eps), var_r divides by cols
@@ -135,6 +167,31 @@ typedef struct {
     uint16_t *dx_bf16;
     void *dgamma, *dbeta;
 } vt_layernorm_bwd_args;
+
+/* Layer normalization of each head of queries or keys, in their place:
+ *   y[r,h,k] = (x[r,h,k] - mean) * rstd * gamma[k] + beta[k],   mean and rstd over k as in layernorm_fwd
+ * Element k of head h of row r lies at y[r*row_stride + h*head_width + k] (t): x before the call, y after it. saved (t)
+ * (rows, heads*head_width) or NULL receives x, and mean, rstd (rows, heads) or NULL with it, for the backward pass. */
+typedef struct {
+    int64_t rows, heads, head_width, row_stride;
+    const float *gamma, *beta;
+    float eps;
+    vt_real type;
+    void *y, *saved;
+    float *mean, *rstd;
+} vt_headnorm_fwd_args;
+
+/* Its backward pass, dy becoming dx in its place (strides as y's), with the equations of layernorm_bwd; dgamma, dbeta
+ * (g) (head_width) are sums over samples and heads, rows = samples*tokens. x (t) is what was saved. */
+typedef struct {
+    int64_t samples, tokens, heads, head_width, row_stride;
+    vt_real type, grad_type;
+    const void *x;
+    const float *gamma, *mean, *rstd;
+    void *dy;
+    int slices, accumulate;
+    void *dgamma, *dbeta;
+} vt_headnorm_bwd_args;
 
 /* Multi-head attention, fused: no tokens-by-tokens matrix in memory.
  *   s[i,j] = (q_i . k_j) / sqrt(K);   p = softmax_j(s);   y_i = sum_j p[i,j] v_j;   lse_i = log sum_j exp(s[i,j])
@@ -183,35 +240,38 @@ typedef struct {
     double *entropy, *largest;
 } vt_attention_stats_args;
 
-/* Mean over the first `taken` tokens: y[b,c] = (1/taken) sum_(t < taken) x[b,t,c];  x (samples, tokens, cols). gap
- * pooling takes all tokens, tok pooling one. */
+/* Mean over `taken` tokens from `first` on: y[b,c] = (1/taken) sum_t x[b,t,c], first <= t < first + taken <= tokens;  x
+ * (samples, tokens, cols). gap pooling takes all patches, tok pooling the first token. */
 typedef struct {
-    int64_t samples, tokens, taken, cols;
+    int64_t samples, tokens, first, taken, cols;
     const float *x;
     float *y;
 } vt_mean_tokens_fwd_args;
 
-/* dx[b,t,c] = dy[b,c] / taken for t < taken, else 0. */
+/* dx[b,t,c] = dy[b,c] / taken for those t, else 0. */
 typedef struct {
-    int64_t samples, tokens, taken, cols;
+    int64_t samples, tokens, first, taken, cols;
     const float *dy;
     float *dx;
 } vt_mean_tokens_bwd_args;
 
-/* Puts a token in front: y[b,0,c] = token[c];  y[b,1+t,c] = x[b,t,c].  x (samples, tokens, cols), token (cols), y
- * (samples, tokens+1, cols). */
+/* Puts tokens in front: a class token (with its position), then others:
+ *   y[b,0,c] = token[c] + position[c];   y[b,T-n+i,c] = more[i,c], i < n;   y[b,T+t,c] = x[b,t,c]
+ * T = n, and one more with a token. token, position (cols) or NULL, position only with a token; more (n, cols), n may
+ * be 0; T >= 1; x (samples, tokens, cols); y (samples, T + tokens, cols). */
 typedef struct {
-    int64_t samples, tokens, cols;
-    const float *token, *x;
+    int64_t samples, tokens, cols, n;
+    const float *token, *position, *more, *x;
     float *y;
-} vt_join_token_fwd_args;
+} vt_join_tokens_fwd_args;
 
-/* dtoken[b,c] = dy[b,0,c];  dx[b,t,c] = dy[b,1+t,c].  dtoken (samples, cols). */
+/* What lies behind the first `front` tokens: dx[b,t,c] = dy[b,front+t,c].  dy (samples, front + tokens, cols). The
+ * gradients of those in front are sums over samples of dy where it lies: sum_samples. */
 typedef struct {
-    int64_t samples, tokens, cols;
+    int64_t samples, tokens, cols, front;
     const float *dy;
-    float *dtoken, *dx;
-} vt_join_token_bwd_args;
+    float *dx;
+} vt_join_tokens_bwd_args;
 
 /* Dropout and stochastic depth, forward on activations and backward on gradients alike:
  *   y[b,i] = residual[b,i] + x[b,i] * [u_bi >= rate] / (1 - rate) * [u_b >= path_rate] / (1 - path_rate)
@@ -236,10 +296,10 @@ typedef struct {
     uint16_t *y;
 } vt_to_bf16_args;
 
-/* A sum over samples: y[c] = sum_b x[b,c];  x (samples, cols), y (g). For position embeddings, the probe's query, the
- * loss. */
+/* A sum over samples: y[c] = sum_b x[b,c];  x (samples, cols), sample b at x[b * stride], y (g). For position
+ * embeddings, tokens, the probe's query, the loss. */
 typedef struct {
-    int64_t samples, cols;
+    int64_t samples, cols, stride;
     const float *x;
     int slices, accumulate;
     vt_real grad_type;
@@ -352,13 +412,18 @@ typedef struct {
     X(linear_dw)                                                                                                       \
     X(layernorm_fwd)                                                                                                   \
     X(layernorm_bwd)                                                                                                   \
+    X(scale_bwd)                                                                                                       \
+    X(swiglu_fwd)                                                                                                      \
+    X(swiglu_bwd)                                                                                                      \
+    X(headnorm_fwd)                                                                                                    \
+    X(headnorm_bwd)                                                                                                    \
     X(attention_fwd)                                                                                                   \
     X(attention_bwd)                                                                                                   \
     X(attention_stats)                                                                                                 \
     X(mean_tokens_fwd)                                                                                                 \
     X(mean_tokens_bwd)                                                                                                 \
-    X(join_token_fwd)                                                                                                  \
-    X(join_token_bwd)                                                                                                  \
+    X(join_tokens_fwd)                                                                                                 \
+    X(join_tokens_bwd)                                                                                                 \
     X(drop)                                                                                                            \
     X(to_bf16)                                                                                                         \
     X(sum_samples)                                                                                                     \

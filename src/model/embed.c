@@ -35,7 +35,7 @@ void vt_model_embed_forward(vt_model *m, const vt_pass *p)
            .w = w[EMBED_W].value, .bias = w[EMBED_B].value, .residual = w[EMBED_POS].value, .residual_rows = P, .y = e);
     seen(p, NO_BLOCK, "patch_embed", VT_F32, e, B * P * D);
     if (token) {
-        vt_run(p->backend, join_token_fwd, .samples = B, .tokens = P, .cols = D, .token = w[EMBED_TOKEN].value, .x = e,
+        vt_run(p->backend, join_tokens_fwd, .samples = B, .tokens = P, .cols = D, .token = w[EMBED_TOKEN].value, .x = e,
                .y = x);
         seen(p, NO_BLOCK, "tokens", VT_F32, x, B * N * D);
     }
@@ -51,13 +51,12 @@ static float *unjoin(vt_model *m, const vt_pass *p)
     const vt_tensor *token = &vt_model_embed_params(m)[EMBED_TOKEN];
     struct vt_model_layout *s = m->layout;
     int64_t B = p->samples, P = m->patches, D = m->config.width;
-    float *dtoken = s->head_grads.pooled; /* (B, D), free by now */
 
-    vt_run(p->backend, join_token_bwd, .samples = B, .tokens = P, .cols = D, .dy = s->dx, .dtoken = dtoken,
+    vt_run(p->backend, join_tokens_bwd, .samples = B, .tokens = P, .cols = D, .front = 1, .dy = s->dx,
            .dx = s->unjoined);
     if (!token->frozen) {
-        vt_run(p->backend, sum_samples, .samples = B, .cols = D, .x = dtoken, .slices = p->slices,
-               .accumulate = p->accumulate, .grad_type = token->grad_type, .y = token->grad);
+        vt_run(p->backend, sum_samples, .samples = B, .cols = D, .stride = m->tokens * D, .x = s->dx,
+               .slices = p->slices, .accumulate = p->accumulate, .grad_type = token->grad_type, .y = token->grad);
         vt_model_seen_params(p, token, 1);
     }
     seen_grad(p, NO_BLOCK, "patch_embed", VT_F32, s->unjoined, B * P * D);
@@ -79,7 +78,7 @@ void vt_model_embed_backward(vt_model *m, const vt_pass *p)
     }
     const float *de = token ? unjoin(m, p) : s->dx;
     if (!w[EMBED_POS].frozen) {
-        vt_run(p->backend, sum_samples, .samples = B, .cols = P * D, .x = de, .slices = p->slices,
+        vt_run(p->backend, sum_samples, .samples = B, .cols = P * D, .stride = P * D, .x = de, .slices = p->slices,
                .accumulate = p->accumulate, .grad_type = w[EMBED_POS].grad_type, .y = w[EMBED_POS].grad);
         vt_model_seen_params(p, &w[EMBED_POS], 1);
     }

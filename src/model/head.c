@@ -88,14 +88,15 @@ static void probe_backward(vt_model *m, const vt_pass *p)
     vt_pass one = *p;
     one.samples = one.slices = 1;
 
-    vt_run(be, sum_samples, .samples = p->samples, .cols = D, .x = g->q, .slices = p->slices, .y = g->q_sum);
+    vt_run(be, sum_samples, .samples = p->samples, .cols = D, .stride = D, .x = g->q, .slices = p->slices,
+           .y = g->q_sum);
     seen_grad(p, NO_BLOCK, "attn_pool.q", VT_F32, g->q_sum, D);
     vt_model_linear_params(m, &one, &w[POOL_Q_W], VT_F32, 1, g->q_sum, w[POOL_LATENT].value);
     if (w[POOL_LATENT].frozen)
         return;
     vt_run(be, linear_dx, .rows = 1, .in = D, .out = D, .dy = g->q_sum, .w = w[POOL_Q_W].value, .dx = g->latent);
-    vt_run(be, sum_samples, .samples = 1, .cols = D, .x = g->latent, .slices = 1, .accumulate = p->accumulate,
-           .grad_type = w[POOL_LATENT].grad_type, .y = w[POOL_LATENT].grad);
+    vt_run(be, sum_samples, .samples = 1, .cols = D, .stride = D, .x = g->latent, .slices = 1,
+           .accumulate = p->accumulate, .grad_type = w[POOL_LATENT].grad_type, .y = w[POOL_LATENT].grad);
     vt_model_seen_params(p, &w[POOL_LATENT], 1);
 }
 

@@ -52,8 +52,8 @@ vt_status vt_trainer_gradients(vt_trainer *tr, bool count, bool watch, int64_t *
         pass.watch = watch && (tr->visit || done + tr->t.micro_batch == tr->t.batch);
         vt_model_forward(m, &pass);
         vt_model_loss(m, &pass);
-        vt_run(&e->backend, sum_samples, .samples = batch.count, .cols = 1, .x = m->loss, .slices = tr->t.slices,
-               .accumulate = done > 0, .y = e->loss_sum);
+        vt_run(&e->backend, sum_samples, .samples = batch.count, .cols = 1, .stride = 1, .x = m->loss,
+               .slices = tr->t.slices, .accumulate = done > 0, .y = e->loss_sum);
         if (count)
             *right += count_right(tr, &batch);
         vt_model_backward(m, &pass);

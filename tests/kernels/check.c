@@ -34,7 +34,7 @@ typedef struct {
     bool quick, bench;
 } options;
 
-static const check_op *const tables[] = {check_products, check_attention, check_rows, check_updates};
+static const check_op *const tables[] = {check_products, check_attention, check_rows, check_scales, check_updates};
 
 /* What is being run, for messages and for the signal handler. */
 static char now[600];

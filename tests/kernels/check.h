@@ -60,7 +60,7 @@ typedef struct {
 } check_op;
 
 /* Tables that end with a row whose name is NULL. */
-extern const check_op check_products[], check_attention[], check_rows[], check_updates[];
+extern const check_op check_products[], check_attention[], check_rows[], check_scales[], check_updates[];
 
 /* Generates call for an operation. */
 #define CHECK_CALL(op)                                                                                                 \

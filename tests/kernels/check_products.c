@@ -64,13 +64,15 @@ static void make_linear_fwd(check_case *c)
     c->limits.width = larger(in, out);
     a->x = check_in_real(c, "x", a->type, rows * in, 0, 1);
     a->w = check_in(c, "w", out * in, 0, 2 / sqrt((double)in));
-    a->act = (vt_act)check_choose(c, "act", 4);
+    a->act = (vt_act)check_choose(c, "act", 5);
     /* Now and then so large that GELU is all or nothing. */
     const int bias = check_choose(c, "bias_of", 5);
     if (bias != 1)
         a->bias = check_in(c, "bias", out, 0, bias == 2 ? 50 : 1);
     if (check_choose(c, "pre", 2))
         a->pre = check_out_real(c, "pre", a->type, rows * out);
+    if (check_choose(c, "scale", 4) == 3)
+        a->scale = check_in(c, "scale", out, 0, 1);
     const int residual = check_choose(c, "residual", 4); /* none, over y, of all rows, of a period of rows */
     if (residual == 1) {
         float *y = check_inout(c, "y", rows * out, 0, 1);
@@ -109,7 +111,10 @@ static void bound_linear_fwd(check_case *c)
         if (pre_bound)
             pre_bound[i] = check_rounded(a->type, z[i], z_error + 2 * CHECK_U * size);
         const double slope = a->act == VT_ACT_NONE ? 1 : largest_slope;
-        const double error = slope * z_error + act_error(a->act, z[i], y[i]) + 2 * CHECK_U * fabs((double)y[i]);
+        double error = slope * z_error + act_error(a->act, z[i], a->scale ? 1 : y[i]);
+        if (a->scale)
+            error = fabs((double)a->scale[i % a->out]) * (error + 2 * CHECK_U * size);
+        error += 2 * CHECK_U * fabs((double)y[i]);
         bound[i] = check_rounded(y_type, y[i], error);
     }
     free(x), free(w), free(bias), free(sum), free(z), free(y);
@@ -125,7 +130,7 @@ static void make_linear_dx(check_case *c)
     c->limits.width = larger(in, out);
     a->dy = check_in_real(c, "dy", a->type, rows * out, 0, 1);
     a->w = check_in(c, "w", out * in, 0, 1);
-    a->act = (vt_act)check_choose(c, "act", 4);
+    a->act = (vt_act)check_choose(c, "act", 5);
     const int pre = check_choose(c, "pre", 4);
     if (pre > 1)
         a->pre = check_in_real(c, "pre", a->type, rows * in, 0, pre == 2 ? 3 : 50);

@@ -208,17 +208,14 @@ static void bound_layernorm_bwd(check_case *c)
     }
 }
 
-/* All tokens, one, or some. */
-static int64_t tokens_taken(check_case *c, int64_t tokens)
+/* All tokens, one, or some; from the first or another on. */
+static int64_t tokens_taken(check_case *c, int64_t tokens, int64_t *first)
 {
-    switch (check_choose(c, "taken_of", 3)) {
-    case 0:
-        return tokens;
-    case 1:
-        return 1;
-    default:
-        return 1 + (int64_t)vt_rng_below(&c->rng, (uint32_t)tokens);
-    }
+    const int kind = check_choose(c, "taken_of", 3);
+    const int64_t taken = kind == 0 ? tokens : kind == 1 ? 1 : 1 + (int64_t)vt_rng_below(&c->rng, (uint32_t)tokens);
+    const int64_t behind = check_choose(c, "first", 2) ? 1 + (int64_t)vt_rng_below(&c->rng, (uint32_t)tokens) : 0;
+    *first = behind < tokens - taken ? behind : tokens - taken;
+    return taken;
 }
 
 CHECK_CALL(mean_tokens_fwd)
@@ -228,7 +225,7 @@ static void make_mean_tokens_fwd(check_case *c)
     const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2];
     vt_mean_tokens_fwd_args *a = &c->args.mean_tokens_fwd;
     *a = (vt_mean_tokens_fwd_args){.samples = samples, .tokens = tokens, .cols = cols};
-    a->taken = tokens_taken(c, tokens);
+    a->taken = tokens_taken(c, tokens, &a->first);
     a->x = check_in(c, "x", samples * tokens * cols, 0.1, 1);
     a->y = check_out(c, "y", samples * cols);
 }
@@ -240,7 +237,7 @@ static void bound_mean_tokens_fwd(check_case *c)
     for (int64_t b = 0; b < a->samples; b++)
         for (int64_t i = 0; i < a->cols; i++) {
             double magnitude = 0;
-            for (int64_t t = 0; t < a->taken; t++)
+            for (int64_t t = a->first; t < a->first + a->taken; t++)
                 magnitude += fabs((double)a->x[(b * a->tokens + t) * a->cols + i]);
             bound[b * a->cols + i] = check_sum_error(a->taken) * magnitude / (double)a->taken;
         }
@@ -253,7 +250,7 @@ static void make_mean_tokens_bwd(check_case *c)
     const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2];
     vt_mean_tokens_bwd_args *a = &c->args.mean_tokens_bwd;
     *a = (vt_mean_tokens_bwd_args){.samples = samples, .tokens = tokens, .cols = cols};
-    a->taken = tokens_taken(c, tokens);
+    a->taken = tokens_taken(c, tokens, &a->first);
     a->dy = check_in(c, "dy", samples * cols, 0, 1);
     a->dx = check_out(c, "dx", samples * tokens * cols);
 }
@@ -273,29 +270,35 @@ static void bound_none(check_case *c)
     (void)c;
 }
 
-CHECK_CALL(join_token_fwd)
+CHECK_CALL(join_tokens_fwd)
 
-static void make_join_token_fwd(check_case *c)
+static void make_join_tokens_fwd(check_case *c)
 {
     const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2];
-    const float *token = check_in(c, "token", cols, 0, 1), *x = check_in(c, "x", samples * tokens * cols, 0, 1);
-    c->args.join_token_fwd = (vt_join_token_fwd_args){.samples = samples,
-                                                      .tokens = tokens,
-                                                      .cols = cols,
-                                                      .token = token,
-                                                      .x = x,
-                                                      .y = check_out(c, "y", samples * (tokens + 1) * cols)};
+    vt_join_tokens_fwd_args *a = &c->args.join_tokens_fwd;
+    *a = (vt_join_tokens_fwd_args){.samples = samples, .tokens = tokens, .cols = cols};
+    const int kind = check_choose(c, "kind", 4); /* a token; more; both; with a position */
+    if (kind != 1)
+        a->token = check_in(c, "token", cols, 0, 1);
+    if (kind == 3)
+        a->position = check_in(c, "position", cols, 0, 1);
+    if (kind != 0) {
+        a->n = 1 + (int64_t)vt_rng_below(&c->rng, 5);
+        a->more = check_in(c, "more", a->n * cols, 0, 1);
+    }
+    a->x = check_in(c, "x", samples * tokens * cols, 0, 1);
+    a->y = check_out(c, "y", samples * (tokens + (a->token != NULL) + a->n) * cols);
 }
 
-CHECK_CALL(join_token_bwd)
+CHECK_CALL(join_tokens_bwd)
 
-static void make_join_token_bwd(check_case *c)
+static void make_join_tokens_bwd(check_case *c)
 {
     const int64_t samples = c->dims[0], tokens = c->dims[1], cols = c->dims[2];
-    vt_join_token_bwd_args *a = &c->args.join_token_bwd;
-    *a = (vt_join_token_bwd_args){.samples = samples, .tokens = tokens, .cols = cols};
-    a->dy = check_in(c, "dy", samples * (tokens + 1) * cols, 0, 1);
-    a->dtoken = check_out(c, "dtoken", samples * cols);
+    vt_join_tokens_bwd_args *a = &c->args.join_tokens_bwd;
+    *a = (vt_join_tokens_bwd_args){.samples = samples, .tokens = tokens, .cols = cols};
+    a->front = 1 + check_choose(c, "front", 5);
+    a->dy = check_in(c, "dy", samples * (a->front + tokens) * cols, 0, 1);
     a->dx = check_out(c, "dx", samples * tokens * cols);
 }
 
@@ -367,7 +370,8 @@ static void make_sum_samples(check_case *c)
     a->slices = slices_of[check_choose(c, "slices_of", 5)];
     a->accumulate = a->grad_type == VT_F32 && check_choose(c, "accumulate", 2);
     c->limits.slices = a->slices;
-    a->x = check_in(c, "x", samples * cols, 0, 1);
+    a->stride = cols + (check_choose(c, "apart", 2) ? (int64_t)vt_rng_below(&c->rng, 20) : 0);
+    a->x = check_in(c, "x", (samples - 1) * a->stride + cols, 0, 1);
     a->y = a->accumulate ? check_inout(c, "y", cols, 0, 3) : check_out_real(c, "y", a->grad_type, cols);
 }
 
@@ -378,8 +382,8 @@ static void bound_sum_samples(check_case *c)
     for (int64_t i = 0; i < a->cols; i++) {
         double sum = a->accumulate ? (double)((const float *)a->y)[i] : 0, magnitude = fabs(sum);
         for (int64_t b = 0; b < a->samples; b++) {
-            sum += a->x[b * a->cols + i];
-            magnitude += fabs((double)a->x[b * a->cols + i]);
+            sum += a->x[b * a->stride + i];
+            magnitude += fabs((double)a->x[b * a->stride + i]);
         }
         bound[i] = check_rounded(a->grad_type, sum, check_sum_error(a->samples + a->slices) * magnitude);
     }
@@ -503,18 +507,18 @@ const check_op check_rows[] = {
      work_3,
      NULL,
      {{8, 197, 768}, {256, 64, 64}}},
-    {"join_token_fwd",
+    {"join_tokens_fwd",
      TOKENS_DIMS,
-     call_join_token_fwd,
-     make_join_token_fwd,
+     call_join_tokens_fwd,
+     make_join_tokens_fwd,
      bound_none,
      work_3,
      NULL,
      {{8, 196, 768}, {256, 64, 64}}},
-    {"join_token_bwd",
+    {"join_tokens_bwd",
      TOKENS_DIMS,
-     call_join_token_bwd,
-     make_join_token_bwd,
+     call_join_tokens_bwd,
+     make_join_tokens_bwd,
      bound_none,
      work_3,
      NULL,

@@ -18,7 +18,7 @@
 #define CASES    24
 #define MAX_WORK 1e6
 
-static const check_op *const tables[] = {check_products, check_attention, check_rows, check_updates};
+static const check_op *const tables[] = {check_products, check_attention, check_rows, check_scales, check_updates};
 
 static void make_nans_equal(const check_buffer *b)
 {

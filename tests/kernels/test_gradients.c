@@ -299,7 +299,8 @@ static void test_shared_query(void **state)
                                                         .dq_row_stride = D,
                                                         .dkv_row_stride = 2 * D});
     compare("kv", kv, dkv, B * N * 2 * D, attention_loss, &fwd);
-    vt_ref_sum_samples(NULL, &(vt_sum_samples_args){.samples = B, .cols = Q * D, .x = dq, .slices = 8, .y = dprobe});
+    vt_ref_sum_samples(
+        NULL, &(vt_sum_samples_args){.samples = B, .cols = Q * D, .stride = Q * D, .x = dq, .slices = 8, .y = dprobe});
     compare("probe", q, dprobe, Q * D, attention_loss, &fwd);
 }
 
@@ -314,32 +315,153 @@ static void test_mean_tokens(void **state)
 {
     (void)state;
     fill(x, B * N * D, 0, 1), fill(dy, B * D, 0, 1);
-    for (int64_t taken = 1; taken <= N; taken += 2) {
-        const vt_mean_tokens_fwd_args fwd = {.samples = B, .tokens = N, .taken = taken, .cols = D, .x = x, .y = y};
-        vt_ref_mean_tokens_bwd(
-            NULL, &(vt_mean_tokens_bwd_args){.samples = B, .tokens = N, .taken = taken, .cols = D, .dy = dy, .dx = dx});
-        compare("x", x, dx, B * N * D, mean_loss, &fwd);
-    }
+    for (int64_t taken = 1; taken <= N; taken += 2)
+        for (int64_t first = 0; first + taken <= N; first++) {
+            const vt_mean_tokens_fwd_args fwd = {
+                .samples = B, .tokens = N, .first = first, .taken = taken, .cols = D, .x = x, .y = y};
+            vt_ref_mean_tokens_bwd(
+                NULL, &(vt_mean_tokens_bwd_args){
+                          .samples = B, .tokens = N, .first = first, .taken = taken, .cols = D, .dy = dy, .dx = dx});
+            compare("x", x, dx, B * N * D, mean_loss, &fwd);
+        }
 }
 
 static double join_loss(const void *args)
 {
-    vt_ref_join_token_fwd(NULL, args);
-    return weighted(y, dy, B * (N + 1) * D);
+    const vt_join_tokens_fwd_args *a = args;
+    vt_ref_join_tokens_fwd(NULL, a);
+    return weighted(y, dy, B * ((a->token != NULL) + a->n + N) * D);
 }
 
-/* Breaks when the token in front, or the order of the others, differs between the two directions. */
-static void test_join_token(void **state)
+/* Breaks when the tokens in front, or the order of the others, differ between the two directions, or sums over samples
+ * do not find them there. */
+static void test_join_tokens(void **state)
 {
     (void)state;
-    double dtokens[B * D], dtoken[D];
-    fill(x, B * N * D, 0, 1), fill(w, D, 0, 1), fill(dy, B * (N + 1) * D, 0, 1);
-    const vt_join_token_fwd_args fwd = {.samples = B, .tokens = N, .cols = D, .token = w, .x = x, .y = y};
-    vt_ref_join_token_bwd(
-        NULL, &(vt_join_token_bwd_args){.samples = B, .tokens = N, .cols = D, .dy = dy, .dtoken = dtokens, .dx = dx});
-    vt_ref_sum_samples(NULL, &(vt_sum_samples_args){.samples = B, .cols = D, .x = dtokens, .slices = 1, .y = dtoken});
-    compare("x", x, dx, B * N * D, join_loss, &fwd);
-    compare("token", w, dtoken, D, join_loss, &fwd);
+    enum { MORE = 2 };
+    double position[D], more[MORE * D], dfront[(1 + MORE) * D];
+    for (int variant = 0; variant < 4; variant++) {
+        const int token = variant != 1, front = token + (variant != 0 ? MORE : 0);
+        fill(x, B * N * D, 0, 1), fill(w, D, 0, 1), fill(dy, B * (front + N) * D, 0, 1);
+        fill(position, D, 0, 1), fill(more, MORE * D, 0, 1);
+        const vt_join_tokens_fwd_args fwd = {.samples = B,
+                                             .tokens = N,
+                                             .cols = D,
+                                             .n = front - token,
+                                             .token = token ? w : NULL,
+                                             .position = variant == 3 ? position : NULL,
+                                             .more = more,
+                                             .x = x,
+                                             .y = y};
+        vt_ref_join_tokens_bwd(
+            NULL, &(vt_join_tokens_bwd_args){.samples = B, .tokens = N, .cols = D, .front = front, .dy = dy, .dx = dx});
+        vt_ref_sum_samples(
+            NULL, &(vt_sum_samples_args){
+                      .samples = B, .cols = front * D, .stride = (front + N) * D, .x = dy, .slices = 1, .y = dfront});
+        compare("x", x, dx, B * N * D, join_loss, &fwd);
+        if (token)
+            compare("token", w, dfront, D, join_loss, &fwd);
+        if (variant == 3)
+            compare("position", position, dfront, D, join_loss, &fwd);
+        if (variant != 0)
+            compare("more", more, dfront + token * D, MORE * D, join_loss, &fwd);
+    }
+}
+
+/* Breaks when a scale does not reach both gradients, or its own is not summed over all rows. */
+static void test_scale(void **state)
+{
+    (void)state;
+    double scale[OUT], z[ROWS * OUT], dz[ROWS * OUT], dscale[OUT];
+    fill(x, ROWS * IN, 0, 1), fill(w, OUT * IN, 0, 1), fill(bias, OUT, 0, 1), fill(dy, ROWS * OUT, 0, 1);
+    fill(scale, OUT, 0, 1);
+    const vt_linear_fwd_args fwd = {
+        .rows = ROWS, .in = IN, .out = OUT, .x = x, .w = w, .bias = bias, .pre = z, .scale = scale, .y = y};
+    epilogue_loss(&fwd);
+    vt_scale_bwd_args bwd = {.samples = ROWS / TOKENS,
+                             .tokens = TOKENS,
+                             .cols = OUT,
+                             .dy = dy,
+                             .z = z,
+                             .scale = scale,
+                             .slices = 2,
+                             .dz = dz,
+                             .dscale = dscale};
+    vt_ref_scale_bwd(NULL, &bwd);
+    vt_ref_linear_dx(NULL, &(vt_linear_dx_args){.rows = ROWS, .in = IN, .out = OUT, .dy = dz, .w = w, .dx = dx});
+    compare("x", x, dx, ROWS * IN, epilogue_loss, &fwd);
+    compare("scale", scale, dscale, OUT, epilogue_loss, &fwd);
+}
+
+static double gate_loss(const void *args)
+{
+    vt_ref_swiglu_fwd(NULL, args);
+    return weighted(y, dy, ROWS * IN);
+}
+
+/* Breaks when gate and value change places, or silu's slope is wrong; also when the gradient takes their place. */
+static void test_swiglu(void **state)
+{
+    (void)state;
+    fill(x, ROWS * 2 * IN, 0, 2), fill(dy, ROWS * IN, 0, 1);
+    const vt_swiglu_fwd_args fwd = {.rows = ROWS, .cols = IN, .x = x, .y = y};
+    for (int over = 0; over < 2; over++) {
+        for (int i = 0; i < ROWS * 2 * IN; i++)
+            dx[i] = x[i];
+        vt_ref_swiglu_bwd(NULL,
+                          &(vt_swiglu_bwd_args){.rows = ROWS, .cols = IN, .dy = dy, .x = over ? dx : x, .dx = dx});
+        compare("x", x, dx, ROWS * 2 * IN, gate_loss, &fwd);
+    }
+}
+
+enum { STRIDE = 3 * D + 1 };
+static double raw[MOST];
+
+static double headnorm_loss(const void *args)
+{
+    const vt_headnorm_fwd_args *a = args;
+    for (int i = 0; i < ROWS * STRIDE; i++)
+        y[i] = raw[i];
+    vt_ref_headnorm_fwd(NULL, a);
+    return weighted(y, dy, ROWS * STRIDE);
+}
+
+/* Breaks when a head's norm takes another head's numbers, touches what lies between rows, or a sum leaves heads out. */
+static void test_headnorm(void **state)
+{
+    (void)state;
+    double gamma[3], beta[3], mean[ROWS * 2], rstd[ROWS * 2], saved[ROWS * D], dgamma[3], dbeta[3];
+    fill(raw, ROWS * STRIDE, 1, 1), fill(gamma, 3, 1, 0.5), fill(beta, 3, 0, 1), fill(dy, ROWS * STRIDE, 0, 1);
+    const vt_headnorm_fwd_args fwd = {.rows = ROWS,
+                                      .heads = 2,
+                                      .head_width = 3,
+                                      .row_stride = STRIDE,
+                                      .gamma = gamma,
+                                      .beta = beta,
+                                      .eps = 1e-2,
+                                      .y = y,
+                                      .saved = saved,
+                                      .mean = mean,
+                                      .rstd = rstd};
+    headnorm_loss(&fwd);
+    for (int i = 0; i < ROWS * STRIDE; i++)
+        dx[i] = dy[i];
+    vt_ref_headnorm_bwd(NULL, &(vt_headnorm_bwd_args){.samples = ROWS / TOKENS,
+                                                      .tokens = TOKENS,
+                                                      .heads = 2,
+                                                      .head_width = 3,
+                                                      .row_stride = STRIDE,
+                                                      .x = saved,
+                                                      .gamma = gamma,
+                                                      .mean = mean,
+                                                      .rstd = rstd,
+                                                      .dy = dx,
+                                                      .slices = 2,
+                                                      .dgamma = dgamma,
+                                                      .dbeta = dbeta});
+    compare("x", raw, dx, ROWS * STRIDE, headnorm_loss, &fwd);
+    compare("gamma", gamma, dgamma, 3, headnorm_loss, &fwd);
+    compare("beta", beta, dbeta, 3, headnorm_loss, &fwd);
 }
 
 static double summed_loss(const void *args)
@@ -386,7 +508,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),         cmocka_unit_test(test_epilogue),      cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_self_attention), cmocka_unit_test(test_shared_query),  cmocka_unit_test(test_mean_tokens),
-        cmocka_unit_test(test_join_token),     cmocka_unit_test(test_cross_entropy),
+        cmocka_unit_test(test_join_tokens),    cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_swiglu),         cmocka_unit_test(test_headnorm),
     };
     return cmocka_run_group_tests_name("kernels/gradients", tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static void test_patch_order(void **state)
         assert_true((double)patches[last * 12 + i] == scale[i / 4] * expected[i] + offset[i / 4]);
 }
 
-/* Breaks when the two forms of GELU are exchanged, or an activation is another function. */
+/* Breaks when two forms of GELU are exchanged, or an activation is another function. */
 static void test_activations(void **state)
 {
     (void)state;
@@ -54,6 +54,7 @@ static void test_activations(void **state)
         [VT_ACT_NONE] = {1, -1, 3},
         [VT_ACT_GELU_TANH] = {0.841191990608, -0.158808009392, 2.996362607918},
         [VT_ACT_GELU_ERF] = {0.841344746069, -0.158655253931, 2.995950305906},
+        [VT_ACT_GELU_QUICK] = {0.845795765933, -0.154204234067, 2.981928690292},
         [VT_ACT_TANH] = {0.761594155956, -0.761594155956, 0.995054753687},
     };
     const float x[] = {1, -1, 3}, one = 1;

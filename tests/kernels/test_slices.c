@@ -273,8 +273,13 @@ static void rows_by_sample(const shape *s)
                                .dgamma = part[V],
                                .dbeta = part[U]};
     ops.layernorm_bwd(&ex, &d);
-    vt_mean_tokens_fwd_args m = {
-        .samples = s->B, .tokens = s->N, .taken = (s->N + 1) / 2, .cols = C, .x = whole[A], .y = whole[Z]};
+    vt_mean_tokens_fwd_args m = {.samples = s->B,
+                                 .tokens = s->N,
+                                 .first = s->N / 3,
+                                 .taken = (s->N + 1) / 2,
+                                 .cols = C,
+                                 .x = whole[A],
+                                 .y = whole[Z]};
     ops.mean_tokens_fwd(&ex, &m);
     f.rows = s->N, d.samples = m.samples = 1;
     for (int64_t b = 0; b < s->B; b++) {
@@ -419,6 +424,7 @@ static void sums(const shape *s, int64_t first, int64_t samples, int slices, int
                                                     .dbeta = to[R2]});
     ops.sum_samples(&ex, &(vt_sum_samples_args){.samples = samples,
                                                 .cols = s->N * s->in,
+                                                .stride = s->N * s->in,
                                                 .x = whole[A] + row * s->in,
                                                 .slices = slices,
                                                 .accumulate = accumulate,

@@ -74,6 +74,22 @@ static double true_gelu_erf_slope(double z)
     return 0.5 * (1 + vt_erf(0.70710678118654752 * z)) + z * 0.39894228040143268 * vt_exp(-0.5 * z * z);
 }
 
+static double true_logistic(double x)
+{
+    return 1 / (1 + vt_exp(-x));
+}
+
+static vf quick_derivative(vf z)
+{
+    return vf_gate_derivative(z, 1.702F);
+}
+
+static double true_quick_slope(double z)
+{
+    const double x = (double)1.702F * z, s = true_logistic(x);
+    return s + x * s * true_logistic(-x);
+}
+
 /* Errors allowed: in units of the last place of the result, plus an absolute one. */
 static const struct {
     const char *name;
@@ -89,6 +105,8 @@ static const struct {
     {"gelu", vf_gelu, true_gelu, -12, 12, 0, 8e-7},
     {"gelu_erf", vf_gelu_erf, true_gelu_erf, -1, 12, 2, 1e-7},
     {"gelu_erf", vf_gelu_erf, true_gelu_erf, -12, 0, 2, 1e-7},
+    {"logistic", vf_logistic, true_logistic, -60, 60, 4, 0},
+    {"quick'", quick_derivative, true_quick_slope, -60, 60, 0, 4e-7},
     {"gelu_erf'", vf_gelu_erf_derivative, true_gelu_erf_slope, -14, 14, 0, 3e-7},
 };
 

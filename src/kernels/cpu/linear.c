@@ -191,6 +191,8 @@ VT_INLINE vf activation(vt_act act, vf z)
         return vf_gelu(z);
     case VT_ACT_GELU_ERF:
         return vf_gelu_erf(z);
+    case VT_ACT_GELU_QUICK:
+        return vf_mul(z, vf_logistic(vf_mul(vf_set1(1.702F), z)));
     case VT_ACT_TANH:
         return vf_tanh(z);
     }
@@ -206,21 +208,27 @@ VT_INLINE vf activation_slope(vt_act act, vf z)
         return vf_gelu_derivative(z);
     case VT_ACT_GELU_ERF:
         return vf_gelu_erf_derivative(z);
+    case VT_ACT_GELU_QUICK:
+        return vf_gate_derivative(z, 1.702F);
     case VT_ACT_TANH:
         return vf_tanh_derivative(z);
     }
     return vf_set1(1.0F);
 }
 
-/* n elements from z[0], which are elements `at`, ... of y and pre: y = act(z) + residual. */
-VT_INLINE void finish_fwd_vec(const vt_linear_fwd_args *a, vt_act act, const float *z, int64_t at,
+/* n elements from z[0], which are elements `at`, ... of y and pre: y = act(z) * scale + residual. */
+VT_INLINE void finish_fwd_vec(const vt_linear_fwd_args *a, vt_act act, const float *z, int64_t at, const float *scale,
                               const float *residual, int n)
 {
     const vf v = load_real(z, VT_F32, 0, n);
     if (a->type == VT_BF16 && a->pre)
         store_real(a->pre, VT_BF16, at, n, v);
     const vf y = activation(act, v);
-    if (residual)
+    if (scale && residual)
+        store_real(a->y, VT_F32, at, n, vf_fma(y, load_real(scale, VT_F32, 0, n), load_real(residual, VT_F32, 0, n)));
+    else if (scale)
+        store_real(a->y, a->type, at, n, vf_mul(y, load_real(scale, VT_F32, 0, n)));
+    else if (residual)
         store_real(a->y, VT_F32, at, n, vf_add(y, load_real(residual, VT_F32, 0, n)));
     else
         store_real(a->y, a->type, at, n, y);
@@ -232,12 +240,14 @@ VT_INLINE void finish_fwd(const product *p, vt_act act, const float *z, int64_t 
     const vt_linear_fwd_args *a = p->args;
     for (int64_t i = 0; i < rows; i++, z += ldz) {
         const float *residual = a->residual ? a->residual + (r + i) % a->residual_rows * a->out + c : NULL;
+        const float *scale = a->scale ? a->scale + c : NULL;
         const int64_t at = (r + i) * a->out + c;
         int64_t j = 0;
         for (; j + VW <= cols; j += VW)
-            finish_fwd_vec(a, act, z + j, at + j, residual ? residual + j : NULL, VW);
+            finish_fwd_vec(a, act, z + j, at + j, scale ? scale + j : NULL, residual ? residual + j : NULL, VW);
         if (j < cols)
-            finish_fwd_vec(a, act, z + j, at + j, residual ? residual + j : NULL, (int)(cols - j));
+            finish_fwd_vec(a, act, z + j, at + j, scale ? scale + j : NULL, residual ? residual + j : NULL,
+                           (int)(cols - j));
     }
 }
 
@@ -273,11 +283,11 @@ VT_INLINE void finish_dx(const product *p, vt_act act, const float *z, int64_t l
     }
 #define FINISH_ALL(name)                                                                                               \
     FINISH(name, VT_ACT_NONE)                                                                                          \
-    FINISH(name, VT_ACT_GELU_TANH) FINISH(name, VT_ACT_GELU_ERF)                                                       \
+    FINISH(name, VT_ACT_GELU_TANH)                                                                                     \
+    FINISH(name, VT_ACT_GELU_ERF) FINISH(name, VT_ACT_GELU_QUICK)                                                      \
         FINISH(name, VT_ACT_TANH) static finish_fn *const all_of_##name[] = {                                          \
-            [VT_ACT_NONE] = name##_VT_ACT_NONE,                                                                        \
-            [VT_ACT_GELU_TANH] = name##_VT_ACT_GELU_TANH,                                                              \
-            [VT_ACT_GELU_ERF] = name##_VT_ACT_GELU_ERF,                                                                \
+            [VT_ACT_NONE] = name##_VT_ACT_NONE,         [VT_ACT_GELU_TANH] = name##_VT_ACT_GELU_TANH,                  \
+            [VT_ACT_GELU_ERF] = name##_VT_ACT_GELU_ERF, [VT_ACT_GELU_QUICK] = name##_VT_ACT_GELU_QUICK,                \
             [VT_ACT_TANH] = name##_VT_ACT_TANH,                                                                        \
     };
 FINISH_ALL(finish_fwd)
@@ -287,7 +297,7 @@ void VT_KERNEL(linear_fwd)(const vt_exec *ex, const vt_linear_fwd_args *a)
 {
     /* A float32 pre is the unfinished value. y may be the residual, so that goes there only when there is none. */
     float *z = a->type != VT_F32 ? NULL : a->pre ? a->pre : a->residual ? NULL : a->y;
-    const int plain = z && z == a->y && a->act == VT_ACT_NONE;
+    const int plain = z && z == a->y && a->act == VT_ACT_NONE && !a->scale;
     product_run(&(product){.ex = ex,
                            .rows = a->rows,
                            .n = a->out,

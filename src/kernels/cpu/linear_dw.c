@@ -17,7 +17,7 @@
 
 #define PIECE_ROWS   256 /* rows of dy and x that a product takes at a time: they pass through the second-level cache */
 #define PIECE_FLOATS 65536
-#define MOST_OUT     192                    /* the largest tile, in rows and columns of dw */
+#define MOST_OUT     192 /* the largest tile, in rows and columns of dw */
 #define MOST_IN      256
 #define LEAST_OUT    12
 #define LEAST_IN     64

@@ -1,19 +1,14 @@
 /* Layer normalization, forward and backward (kernels/ops.h).
  *
  * Statistics of a row are sums over lanes, CHAINS vectors at a time, then over the lanes of their total: an order fixed
- * by cols. The gradients of gamma and beta are sums over rows. Each slice of samples is cut into SLICE_PARTS runs of
- * rows; a job works on one run and leaves its two sums in scratch memory that all threads share (thread 0's, which is
- * big enough). Then runs are added in order, and slices by their tree. The cut depends on the slice alone, so a process
- * that has only some of the slices computes the same sums. */
+ * by cols. The gradients of gamma and beta are sums over rows (row_sums.h). */
 #include <math.h>
 
-#include "kernels/cpu/kernel.h"
+#include "kernels/cpu/row_sums.h"
 
-#define CHAINS      4
-#define SLICE_PARTS 4
-#define JOB_FLOATS  32768 /* of x that are worth a job of their own */
-#define ROW_GROUP   4     /* rows that share a pass over the sums for gamma and beta */
-#define TREE_COLS   256   /* columns whose slices are added at a time */
+#define CHAINS     4
+#define JOB_FLOATS 32768 /* of x that are worth a job of their own */
+#define ROW_GROUP  4     /* rows that share a pass over the sums for gamma and beta */
 
 typedef struct {
     const vt_exec *ex;
@@ -104,7 +99,6 @@ void VT_KERNEL(layernorm_fwd)(const vt_exec *ex, const vt_layernorm_fwd_args *a)
 }
 
 typedef struct {
-    const vt_exec *ex;
     const vt_layernorm_bwd_args *a;
     float *partials; /* (slices, SLICE_PARTS, 2, cols): dgamma, dbeta */
 } backward_plan;
@@ -200,16 +194,13 @@ VT_INLINE void backward_rows(const vt_layernorm_bwd_args *a, vt_real type, int r
 VT_INLINE void backward_run(const backward_plan *p, vt_real type, int64_t job)
 {
     const vt_layernorm_bwd_args *a = p->a;
-    const int64_t slice = job / SLICE_PARTS, part = job % SLICE_PARTS;
-    const int64_t first = part_begin(a->samples, a->slices, slice) * a->tokens;
-    const int64_t rows = part_begin(a->samples, a->slices, slice + 1) * a->tokens - first;
-    const int64_t end = first + part_begin(rows, SLICE_PARTS, part + 1);
+    const row_run run = run_of_job(a->samples, a->tokens, a->slices, job);
     float *dgamma = p->partials + job * 2 * a->cols, *dbeta = dgamma + a->cols;
     memset(dgamma, 0, (size_t)(2 * a->cols) * sizeof *dgamma);
-    int64_t r = first + part_begin(rows, SLICE_PARTS, part);
-    for (; r + ROW_GROUP <= end; r += ROW_GROUP)
+    int64_t r = run.first;
+    for (; r + ROW_GROUP <= run.end; r += ROW_GROUP)
         backward_rows(a, type, ROW_GROUP, r, dgamma, dbeta);
-    for (; r < end; r++)
+    for (; r < run.end; r++)
         backward_rows(a, type, 1, r, dgamma, dbeta);
 }
 
@@ -225,37 +216,17 @@ static void backward_job_bf16(void *context, int64_t job, int thread)
     backward_run(context, VT_BF16, job);
 }
 
-/* Adds up the partial sums of TREE_COLS columns of dgamma, followed by dbeta. */
-static void combine_job(void *context, int64_t job, int thread)
-{
-    const backward_plan *p = context;
-    const vt_layernorm_bwd_args *a = p->a;
-    (void)thread;
-    const int64_t c0 = job * TREE_COLS, cols = min_i64(TREE_COLS, 2 * a->cols - c0);
-    float buffers[(TREE_LEVELS + 1) * TREE_COLS];
-    slice_tree t = tree_over(buffers, cols, a->slices);
-    for (int64_t s = 0; s < a->slices; s++) {
-        const float *part = p->partials + s * SLICE_PARTS * 2 * a->cols + c0;
-        memcpy(t.free, part, (size_t)cols * sizeof *part);
-        for (int i = 1; i < SLICE_PARTS; i++) {
-            part += 2 * a->cols;
-            for (int64_t c = 0; c < cols; c++)
-                t.free[c] = t.free[c] + part[c];
-        }
-        tree_push(&t, a->slices);
-    }
-    for (int64_t c = 0; c < cols; c++) {
-        const int beta = c0 + c >= a->cols;
-        put_sum(beta ? a->dbeta : a->dgamma, a->grad_type, c0 + c - (beta ? a->cols : 0), t.free[c], a->accumulate);
-    }
-}
-
 void VT_KERNEL(layernorm_bwd)(const vt_exec *ex, const vt_layernorm_bwd_args *a)
 {
-    backward_plan p = {.ex = ex, .a = a, .partials = scratch_of(ex, 0)};
-    vt_pool_fn *job = a->type == VT_BF16 ? backward_job_bf16 : backward_job_f32;
-    vt_pool_run(ex->pool, (int64_t)a->slices * SLICE_PARTS, job, &p);
-    vt_pool_run(ex->pool, ceil_div(2 * a->cols, TREE_COLS), combine_job, &p);
+    backward_plan p = {.a = a, .partials = scratch_of(ex, 0)};
+    row_sums sums = {.partials = p.partials,
+                     .vectors = 2,
+                     .cols = a->cols,
+                     .slices = a->slices,
+                     .accumulate = a->accumulate,
+                     .type = a->grad_type,
+                     .to = {a->dgamma, a->dbeta}};
+    run_row_sums(ex, a->type == VT_BF16 ? backward_job_bf16 : backward_job_f32, &p, &sums);
 }
 
 int64_t VT_FOR_ISA(vt_cpu_norm_scratch)(const vt_limits *limits)

@@ -17,7 +17,7 @@ static void sum_samples_job(void *context, int64_t job, int thread)
     slice_tree t = tree_over(buffers, cols, a->slices);
     for (int s = 0; s < a->slices; s++) {
         const int64_t b0 = part_begin(a->samples, a->slices, s), b1 = part_begin(a->samples, a->slices, s + 1);
-        sum_rows(a->x + b0 * a->cols + c0, a->cols, b1 - b0, cols, t.free);
+        sum_rows(a->x + b0 * a->stride + c0, a->stride, b1 - b0, cols, t.free);
         tree_push(&t, a->slices);
     }
     for (int64_t c = 0; c < cols; c++)

@@ -30,7 +30,7 @@ typedef struct {
 static double sample_term(const void *context, int64_t b)
 {
     const sum_column *e = context;
-    return e->a->x[b * e->a->cols + e->c];
+    return e->a->x[b * e->a->stride + e->c];
 }
 
 void vt_ref_sum_samples(const vt_exec *ex, const vt_sum_samples_args *a)
