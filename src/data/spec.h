@@ -1,5 +1,6 @@
 /* A SPEC taken apart: "KIND:PLACE?OPTION=VALUE&...". What an option means is read here where it is common to all kinds
- * (split, limit, classes=FILE); a kind reads its own. Inside data/ only. */
+ * (split, limit, classes=FILE); a kind reads its own. Inside data/ only, but for
+ * files of classes. */
 #ifndef VT_DATA_SPEC_H
 #define VT_DATA_SPEC_H
 

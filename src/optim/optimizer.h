@@ -26,6 +26,7 @@ extern const char *const vt_average_names[]; /* "none", "ema", "polyak", NULL */
 typedef struct {
     int kind; /* row of vt_optimizer_kinds */
     double lr;
+    double layer_decay; /* vt_layer_decay_apply, by who sets up the parameters; 0 and 1: none */
     double decay_body, decay_head; /* multiplied by lr, as the paper states them (0.03 and 3.0): per step a weight
                                       shrinks by s(t) * lr * decay; a tensor's own decay goes before them */
     double beta1;                  /* first moment, 0.9; of sgd: what the sum keeps */

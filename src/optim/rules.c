@@ -342,3 +342,25 @@ vt_status vt_rules_apply(const char *text, vt_tensor *params, int n_params, vt_e
         return vt_fail(err, VT_EINVAL, "the rules freeze every parameter; nothing is left to train");
     return status;
 }
+
+/* i of layer-wise decay; -1 for what comes behind the blocks. */
+static long layer_of(const char *name)
+{
+    static const char *const before[] = {"patch_embed.", "pos_embed", "cls_token", "reg_token", "norm_pre."};
+    for (size_t i = 0; i < VT_COUNT_OF(before); i++)
+        if (vt_has_prefix(name, before[i]))
+            return 0;
+    return vt_has_prefix(name, "blocks.") ? strtol(name + strlen("blocks."), NULL, 10) + 1 : -1;
+}
+
+void vt_layer_decay_apply(double decay, vt_tensor *params, int n_params)
+{
+    long depth = 0;
+    for (int i = 0; i < n_params; i++)
+        depth = layer_of(params[i].name) > depth ? layer_of(params[i].name) : depth;
+    for (int i = 0; i < n_params; i++) {
+        long layer = layer_of(params[i].name);
+        for (long steps = layer < 0 ? 0 : depth + 1 - layer; steps > 0; steps--)
+            params[i].lr_factor *= decay;
+    }
+}

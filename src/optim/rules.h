@@ -18,4 +18,9 @@
  * that matches no tensor, and rules that leave nothing to train. Call it before gradients and optimizer are placed. */
 vt_status vt_rules_apply(const char *text, vt_tensor *params, int n_params, vt_err *err) VT_MUST_USE;
 
+/* Layer-wise decay of the learning rate (BEiT's, timm's): lr_factor is multiplied by decay^(depth + 1 - i), i = 0 for
+ * what lies before the blocks, 1 .. depth for block i - 1, depth + 1 for the rest (final norm, pooling, head). After
+ * vt_rules_apply, which sets lr_factor. */
+void vt_layer_decay_apply(double decay, vt_tensor *params, int n_params);
+
 #endif

@@ -70,6 +70,8 @@ static vt_status prepare(vt_engine *e, const vt_engine_options *o, vt_err *err)
     VT_TRY(vt_model_init(&e->model, &o->model, err));
     if (o->rules && vt_rules_apply(o->rules, e->model.params, e->model.n_params, err) != VT_OK)
         return vt_prefix(err, "optimizer.rules");
+    if (o->optimizer.layer_decay > 0)
+        vt_layer_decay_apply(o->optimizer.layer_decay, e->model.params, e->model.n_params);
     VT_TRY(vt_pool_new(&e->pool, o->threads, err));
     vt_backend_init(&e->backend, o->isa, e->pool, &e->device);
     if (o->use.train)

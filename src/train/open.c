@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/text.h"
+#include "train/foreign.h"
 
 static vt_status open_data(vt_trainer *tr, vt_err *err)
 {
@@ -164,6 +166,21 @@ static void clear_optimizer(vt_trainer *tr)
     }
 }
 
+/* The key init: the values of a model that somebody has trained. */
+static vt_status load_start(vt_trainer *tr, vt_err *err)
+{
+    vt_foreign *f = NULL;
+    const vt_foreign_use use = {.class_names = tr->info.named ? tr->info.class_names : NULL,
+                                .positions = (vt_resample)tr->recipe->init_positions};
+    vt_status status = vt_foreign_open(&f, tr->recipe->init, err);
+    if (status == VT_OK)
+        status = vt_foreign_name_classes(f, tr->recipe->model.class_names, err);
+    if (status == VT_OK)
+        status = vt_foreign_load(f, &tr->engine.model, &tr->engine.device, &use, err);
+    vt_foreign_close(f);
+    return status == VT_OK ? VT_OK : vt_prefix(err, "init");
+}
+
 /* Initial values, or the state of another training. */
 static vt_status begin(vt_trainer *tr, vt_err *err)
 {
@@ -178,7 +195,7 @@ static vt_status begin(vt_trainer *tr, vt_err *err)
     if (tr->recipe->from[0] != '\0')
         return branch(tr, err);
     vt_model_init_values(&tr->engine.model, &tr->engine.device, tr->t.seed);
-    return VT_OK;
+    return tr->recipe->init[0] != '\0' ? load_start(tr, err) : VT_OK;
 }
 
 static vt_status check_stored(vt_trainer *tr, vt_train_state *stored, const char *dir, vt_err *err)
@@ -320,9 +337,39 @@ vt_status vt_trainer_restart_loader(vt_trainer *tr, vt_err *err)
     return vt_loader_new(&tr->loader, &o, tr->engine.loader_ring, err);
 }
 
+/* What init's file tells of the model; a run that was started has it in its recipe, and needs the file no more. */
+static vt_status adopt_start(vt_trainer *tr, const char *run, vt_err *err)
+{
+    vt_recipe stored;
+    char *path = vt_path_join(run, "recipe.yaml");
+    bool started = !tr->fresh && vt_is_file(path);
+    free(path);
+    if (tr->recipe->init[0] == '\0')
+        return VT_OK;
+    if (!started)
+        return vt_init_adopt(tr->recipe, err);
+    VT_TRY(vt_recipe_load(&stored, run, NULL, 0, err));
+    vt_status status = VT_OK;
+    vt_text value = {0};
+    for (size_t i = 0; i < vt_n_recipe_keys && status == VT_OK; i++) {
+        const vt_key *key = &vt_recipe_keys[i];
+        bool told = vt_has_prefix(key->name, "model.") || strcmp(key->name, "data.mean") == 0 ||
+                    strcmp(key->name, "data.std") == 0;
+        if (!told || tr->recipe->given[i])
+            continue;
+        vt_text_clear(&value);
+        vt_keys_print(key, &stored, &value);
+        status = vt_keys_set(vt_recipe_keys, vt_n_recipe_keys, tr->recipe, key->name, value.s ? value.s : "", err);
+    }
+    vt_text_release(&value);
+    vt_recipe_release(&stored);
+    return status;
+}
+
 vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
 {
     VT_TRY(open_data(tr, err));
+    VT_TRY(adopt_start(tr, run, err));
     vt_data_facts facts = facts_of(tr);
     VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
     /* Only now: a wrong recipe leaves no folder behind. */

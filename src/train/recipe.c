@@ -1,6 +1,7 @@
 /* What a recipe becomes: amounts in steps, lists parsed, names looked up. The keys stand in recipe_keys.c. */
 #include "train/recipe.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +12,60 @@
 #include "base/math.h"
 #include "data/bad.h"
 
+/* Marks the key of that name, of `length` bytes, as set by a person. */
+static void mark_given(vt_recipe *r, const char *name, size_t length)
+{
+    for (size_t i = 0; i < vt_n_recipe_keys; i++)
+        if (strncmp(vt_recipe_keys[i].name, name, length) == 0 && vt_recipe_keys[i].name[length] == '\0')
+            r->given[i] = true;
+}
+
+static void set_defaults(vt_recipe *r)
+{
+    assert(vt_n_recipe_keys <= VT_MAX_RECIPE_KEYS);
+    vt_keys_default(vt_recipe_keys, vt_n_recipe_keys, r);
+    memset(r->given, 0, sizeof r->given);
+}
+
+static vt_status set_overrides(vt_recipe *r, const char *const *overrides, int n, vt_err *err)
+{
+    for (int i = 0; i < n; i++) {
+        VT_TRY(vt_keys_set_override(vt_recipe_keys, vt_n_recipe_keys, r, overrides[i], err));
+        mark_given(r, overrides[i], strcspn(overrides[i], "="));
+    }
+    return VT_OK;
+}
+
+vt_status vt_recipe_of_overrides(vt_recipe *r, const char *const *overrides, int n_overrides, vt_err *err)
+{
+    set_defaults(r);
+    vt_status status = set_overrides(r, overrides, n_overrides, err);
+    if (status != VT_OK)
+        vt_recipe_release(r);
+    return status;
+}
+
+/* Where a model to begin with is named, its file tells the shape. */
+static void leave_shape_open(vt_recipe *r)
+{
+    if (r->init[0] && !r->model.shape)
+        r->model.shape = vt_xstrdup("");
+}
+
 vt_status vt_recipe_load(vt_recipe *r, const char *path, const char *const *overrides, int n_overrides, vt_err *err)
 {
     vt_yaml yaml = {0};
     char *file = vt_is_dir(path) ? vt_path_join(path, "recipe.yaml") : vt_xstrdup(path);
-    vt_keys_default(vt_recipe_keys, vt_n_recipe_keys, r);
+    set_defaults(r);
     vt_status status = vt_yaml_load(&yaml, file, err);
     if (status == VT_OK)
         status = vt_keys_set_yaml(vt_recipe_keys, vt_n_recipe_keys, r, &yaml, file, err);
-    for (int i = 0; i < n_overrides && status == VT_OK; i++)
-        status = vt_keys_set_override(vt_recipe_keys, vt_n_recipe_keys, r, overrides[i], err);
+    for (size_t i = 0; i < yaml.n && status == VT_OK; i++)
+        mark_given(r, yaml.entries[i].key, strlen(yaml.entries[i].key));
+    if (status == VT_OK)
+        status = set_overrides(r, overrides, n_overrides, err);
     if (status == VT_OK) {
+        leave_shape_open(r);
         status = vt_keys_check_required(vt_recipe_keys, vt_n_recipe_keys, r, err);
         if (status != VT_OK)
             (void)vt_prefix(err, "%s", file);
@@ -43,10 +87,10 @@ void vt_recipe_dump(const vt_recipe *r, vt_text *out)
     vt_keys_dump(vt_recipe_keys, vt_n_recipe_keys, r, out);
 }
 
-static vt_status resolve_model(const vt_recipe *r, int64_t classes, vt_training *t, vt_err *err)
+vt_status vt_recipe_model(const vt_recipe *r, int64_t classes, vt_model_config *c, vt_err *err)
 {
-    vt_model_config *c = &t->model;
     VT_TRY(vt_model_shape(r->model.shape, c, err));
+    c->heads = r->model.heads ? r->model.heads : c->heads;
     c->image_height = r->model.image.height;
     c->image_width = r->model.image.width;
     c->head = r->model.head;
@@ -260,7 +304,7 @@ vt_data_facts vt_data_facts_of(const vt_source *source)
 vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err)
 {
     *t = (vt_training){0};
-    VT_TRY(resolve_model(r, data->classes, t, err));
+    VT_TRY(vt_recipe_model(r, data->classes, &t->model, err));
     VT_TRY(resolve_preprocess("data.preprocess", r->data.preprocess, r->model.image, true, &t->preprocess, err));
     VT_TRY(resolve_preprocess("data.eval_preprocess", r->data.eval_preprocess, r->model.image, false,
                               &t->eval_preprocess, err));
@@ -285,6 +329,7 @@ vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_tr
     t->rules = r->optimizer.rules[0] != '\0' ? r->optimizer.rules : NULL;
     t->optimizer = (vt_optimizer_config){.kind = r->optimizer.kind,
                                          .lr = r->optimizer.lr,
+                                        .layer_decay = r->optimizer.layer_decay,
                                          .decay_body = r->optimizer.decay,
                                          .decay_head = r->optimizer.decay_head,
                                          .beta1 = r->optimizer.beta1,

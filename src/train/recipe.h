@@ -14,11 +14,16 @@
 typedef enum { VT_SAMPLING_NATURAL, VT_SAMPLING_BALANCED } vt_sampling;
 typedef enum { VT_DIVERGED_STOP, VT_DIVERGED_SKIP } vt_on_divergence;
 
+#define VT_MAX_RECIPE_KEYS 256
+
 /* Fields in the order of the table; strings are malloc'ed and owned. */
 typedef struct {
     char *from; /* checkpoint whose state the run starts from; "": a new training */
+    char *init; /* a model that the parameters begin with; "": drawn anew */
+    int init_positions; /* vt_resample */
     struct {
         char *shape;
+        int64_t heads; /* 0: as the shape says */
         int head, positions, gelu; /* vt_head_kind, vt_positions_kind, vt_gelu_kind */
         int64_t representation;
         int class_token; /* vt_token_kind */
@@ -28,6 +33,7 @@ typedef struct {
         bool norm_pre, qk_norm, norm_pooled;
         vt_size image;
         int64_t classes;
+        char *class_names; /* a file; "": what the data or init's file say */
         double norm_eps, head_bias;
         double dropout, drop_path;
     } model;
@@ -54,7 +60,7 @@ typedef struct {
     } train;
     struct {
         int kind; /* row of vt_optimizer_kinds */
-        double lr, decay, decay_head, beta1, beta2, eps, clip;
+        double lr, layer_decay, decay, decay_head, beta1, beta2, eps, clip;
         int moment; /* vt_moment */
         bool exact_beta1;
         char *rules;
@@ -78,6 +84,8 @@ typedef struct {
         vt_amount fewshot_every;
         int64_t fewshot_shots, fewshot_images;
     } eval;
+    /* Not a key: which rows of the table a person set, by file or override. */
+    bool given[VT_MAX_RECIPE_KEYS];
 } vt_recipe;
 
 extern const vt_key vt_recipe_keys[];
@@ -88,6 +96,8 @@ extern const size_t vt_n_recipe_keys;
 vt_status vt_recipe_load(vt_recipe *r, const char *path, const char *const *overrides, int n_overrides,
                          vt_err *err) VT_MUST_USE;
 void vt_recipe_release(vt_recipe *r);
+/* A recipe of defaults and overrides alone, without what must be given. */
+vt_status vt_recipe_of_overrides(vt_recipe *r, const char *const *overrides, int n_overrides, vt_err *err) VT_MUST_USE;
 /* The whole recipe as YAML. */
 void vt_recipe_dump(const vt_recipe *r, vt_text *out);
 
@@ -123,6 +133,9 @@ vt_data_facts vt_data_facts_of(const vt_source *source);
 
 /* t borrows texts of r. Messages name the key. */
 vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err) VT_MUST_USE;
+
+/* The model alone, with that many classes where model.classes is auto. */
+vt_status vt_recipe_model(const vt_recipe *r, int64_t classes, vt_model_config *c, vt_err *err) VT_MUST_USE;
 
 /* What a pixel becomes: data.value_min to data.value_max, or (pixel/255 - data.mean) / data.std. */
 vt_status vt_recipe_pixels(const vt_recipe *r, vt_pixel_range *pixels, vt_err *err) VT_MUST_USE;

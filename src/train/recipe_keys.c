@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "train/recipe.h"
+#include "train/resample.h"
 
 static const char *const recompute_names[] = {"none", "block", NULL};
 static const char *const sampling_names[] = {"natural", "balanced", NULL}; /* vt_sampling */
@@ -20,10 +21,19 @@ const vt_key vt_recipe_keys[] = {
     {"from", VT_KEY_STRING, AT(from), "", 0, 0, NULL, NULL, true,
      "a run or checkpoint of another training whose parameters, optimizer state and step this run begins with: a "
      "cooldown branch of a long run; empty begins anew"},
+    {"init", VT_KEY_STRING, AT(init), "", 0, 0, NULL, NULL, false,
+     "a model whose values the parameters begin with: a run or checkpoint, a folder or file of safetensors (timm, "
+     "transformers' ViT, DINOv2, SigLIP and CLIP, OpenCLIP), or big_vision's .npz (docs/transfer.md); the keys model.* "
+     "and data.mean that its file tells may be left out, and the classifier is new unless its classes are the data's"},
+    {"init_positions", VT_KEY_ENUM, AT(init_positions), "auto", 0, 0, vt_resample_names, NULL, false,
+     "how init's position embeddings are resized for another resolution: bilinear (big_vision), bicubic (timm), or auto "
+     "by the file"},
 
     {"model.shape", VT_KEY_STRING, AT(model.shape), NULL, 0, 0, NULL, NULL, false,
      "a name with its patch, S/16 or ti/28 or G/14, or a free shape like w64-d4-m256-h4-p7 (width, depth, MLP width, "
      "heads, patch)"},
+    {"model.heads", VT_KEY_AUTO_I64, AT(model.heads), "auto", 0, 65536, NULL, NULL, false,
+     "attention heads; auto is what model.shape says (a file of weights may not tell them)"},
     {"model.head", VT_KEY_ENUM, AT(model.head), "map", 0, 0, vt_head_names, NULL, false,
      "how tokens become one vector: map (attention pooling, the paper's), gap (mean) or tok (class token)"},
     {"model.image", VT_KEY_SIZE, AT(model.image), NULL, 1, 65536, NULL, "pixels", false,
@@ -58,6 +68,8 @@ const vt_key vt_recipe_keys[] = {
      "stochastic depth: share of the samples that skip a branch of the last block, falling linearly to 0 at the first"},
     {"model.classes", VT_KEY_AUTO_I64, AT(model.classes), "auto", 0, 1 << 24, NULL, "classes", false,
      "width of the classifier; auto takes the number of classes of data.train"},
+    {"model.class_names", VT_KEY_STRING, AT(model.class_names), "", 0, 0, NULL, NULL, false,
+     "a file with the names of the classes of init's classifier, one a line, where its own files do not name them"},
     {"model.head_bias", VT_KEY_AUTO_F64, AT(model.head_bias), "auto", -100, 100, NULL, NULL, false,
      "initial bias of the classifier; auto is -ln(classes), so that sigmoid losses start small (the paper: -10 for "
      "29,593 classes)"},
@@ -131,6 +143,9 @@ const vt_key vt_recipe_keys[] = {
      "(momentum)"},
     {"optimizer.lr", VT_KEY_F64, AT(optimizer.lr), "8e-4", 0, 1000, NULL, NULL, false,
      "peak learning rate, reached after the warm-up"},
+    {"optimizer.layer_decay", VT_KEY_F64, AT(optimizer.layer_decay), "1", 0.01, 1, NULL, NULL, false,
+     "factor of the learning rate for each step down: 1 for head and final norm, x for the last block, x^2 for the one "
+     "before it, ..., least for the embedding (BEiT's layer-wise decay; 0.75 to 0.9 for fine-tuning); 1 for none"},
     {"optimizer.decay", VT_KEY_F64, AT(optimizer.decay), "0.03", 0, 1000, NULL, NULL, false,
      "weight decay of the body's matrices, times lr (decoupled)"},
     {"optimizer.decay_head", VT_KEY_F64, AT(optimizer.decay_head), "3.0", 0, 1e5, NULL, NULL, false,

@@ -65,7 +65,7 @@ static vt_status add(vt_weights *w, const char *name, const char *spelled, int n
 static vt_status add_entry(void *context, const vt_safetensors_entry *e, vt_err *err)
 {
     vt_weights *w = context;
-    vt_weight *t;
+    vt_weight *t = NULL;
     VT_TRY(add(w, e->name, e->dtype, e->n_dims, e->dims, e->count, e->offset, &t, err));
     if (t->type != VT_WEIGHT_OTHER && e->bytes != e->count * type_bytes[t->type])
         return vt_fail(err, VT_EFORMAT, "%s: tensor %.80s has %lld bytes; its %lld numbers of type %s take %lld",
@@ -95,9 +95,9 @@ static vt_status add_archive(vt_weights *w, const char *path, vt_err *err)
     for (int64_t i = 0; i < vt_npz_count(w->npz); i++) {
         const char *name;
         vt_npy h;
-        vt_weight *t;
+        vt_weight *t = NULL;
         VT_TRY(vt_npz_header(w->npz, i, &name, &h, err));
-        VT_TRY(add(w, name, h.dtype, h.n_dims, h.dims, h.count, i, &t, err));
+        VT_TRY(add(w, name, h.descr, h.rank, h.shape, vt_npy_count(&h), i, &t, err));
     }
     return VT_OK;
 }
