@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 #include "base/text.h"
-#include "data/preprocess.h"
+#include "data/geometry.h"
 
 #define SIDE      VT_LOOK_SIDE
 #define PARTS     4
@@ -113,7 +113,8 @@ static uint64_t shape_of(const uint8_t *grey)
 vt_status vt_look_at(const vt_image *image, const void *file, size_t size, vt_image *spare, vt_look *look, vt_err *err)
 {
     hash_image(image, file, size, look);
-    VT_TRY(vt_resize_area(image, SIDE, SIDE, spare, err));
+    const vt_rect whole = {0, 0, image->width, image->height};
+    VT_TRY(vt_resize_tf_area(image, whole, SIDE, SIDE, spare, err));
     fill_thumbnail(spare->pixels, look);
     look->shape = shape_of(look->grey);
     return VT_OK;
