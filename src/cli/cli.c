@@ -33,6 +33,30 @@ static vt_status check_count(const vt_command *c, const vt_cli_form *form, const
     return VT_OK;
 }
 
+static bool is_model_key(const char *argument)
+{
+    return strchr(argument, '=') && (vt_has_prefix(argument, "model.") || vt_has_prefix(argument, "data.") ||
+                                     vt_has_prefix(argument, "loss.name=") || vt_has_prefix(argument, "init_positions="));
+}
+
+/* Moves key=value arguments from list to keys; whether each is one that recipes know. */
+static vt_status take_keys(vt_args *args, vt_err *err)
+{
+    vt_recipe scratch;
+    int n = 0;
+    args->keys = vt_xcalloc((size_t)args->n + 1, sizeof *args->keys);
+    for (int i = 0; i < args->n; i++) {
+        if (is_model_key(args->list[i]))
+            args->keys[args->n_keys++] = args->list[i];
+        else
+            args->list[n++] = args->list[i];
+    }
+    args->n = n;
+    VT_TRY(vt_recipe_of_overrides(&scratch, args->keys, args->n_keys, err));
+    vt_recipe_release(&scratch);
+    return VT_OK;
+}
+
 bool vt_cli_parse(vt_cli *cli, const vt_cli_form *form, int argc, char **argv, vt_args *args, int *status)
 {
     vt_err err = {0};
@@ -42,7 +66,8 @@ bool vt_cli_parse(vt_cli *cli, const vt_cli_form *form, int argc, char **argv, v
     if (parsed == VT_OK && help) {
         print_help(cli->command, form);
         *status = VT_EXIT_DONE;
-    } else if (parsed != VT_OK || check_count(cli->command, form, args, &err) != VT_OK) {
+    } else if (parsed != VT_OK || (form->model_keys && take_keys(args, &err) != VT_OK) ||
+               check_count(cli->command, form, args, &err) != VT_OK) {
         *status = vt_cli_wrong_use(cli, &err);
     } else {
         return true;
@@ -54,6 +79,7 @@ bool vt_cli_parse(vt_cli *cli, const vt_cli_form *form, int argc, char **argv, v
 void vt_args_release(vt_args *args)
 {
     free(args->list);
+    free(args->keys);
     *args = (vt_args){0};
 }
 

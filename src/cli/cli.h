@@ -39,6 +39,8 @@ extern const int vt_n_commands;
 typedef struct {
     const char **list;
     int n;
+    const char **keys; /* with vt_cli_form.model_keys: the key=value of recipes that stood among them */
+    int n_keys;
 } vt_args;
 
 /* The command line of a command. */
@@ -47,6 +49,8 @@ typedef struct {
     size_t n_opts;
     const char *text; /* of -h: what it does, then "Examples:" with lines that work */
     int min_args, max_args;
+    bool model_keys; /* model.KEY=VALUE, data.KEY=VALUE, loss.name and init_positions are no positional arguments: they
+                        say what the file of a MODEL does not */
 } vt_cli_form;
 
 #define VT_MANY 1000000 /* max_args of a command that takes a list */

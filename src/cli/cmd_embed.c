@@ -62,7 +62,7 @@ static vt_status run(vt_cli *cli, const embed_options *o, const vt_args *args, v
 {
     vt_loaded l;
     vt_source *source = NULL;
-    vt_status status = vt_loaded_open(&l, args->list[0], &o->load, err);
+    vt_status status = vt_loaded_open(&l, args, &o->load, err);
     if (status == VT_OK)
         status = vt_source_open(&source, args->list[1], err);
     if (status == VT_OK) {
@@ -91,7 +91,7 @@ int vt_cmd_embed(vt_cli *cli, int argc, char **argv)
         {"json", NULL, &o.json, "print what was written as JSON"},
         VT_LOAD_OPTS(o.load),
     };
-    const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 2, 2};
+    const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 2, 2, true};
     vt_args args;
     vt_err err = {0};
     int status;

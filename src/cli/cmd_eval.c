@@ -266,7 +266,7 @@ static vt_status run(vt_cli *cli, const eval_options *o, const vt_args *args, vt
     vt_loaded l;
     vt_source *source = NULL;
     char *spec = NULL;
-    vt_status status = vt_loaded_open(&l, args->list[0], &o->load, err);
+    vt_status status = vt_loaded_open(&l, args, &o->load, err);
     if (status == VT_OK)
         status = choose_data(&l, args, &spec, err);
     if (status == VT_OK)
@@ -301,7 +301,7 @@ int vt_cmd_eval(vt_cli *cli, int argc, char **argv)
         {"json", NULL, &o.json, "print the result as JSON"},
         VT_LOAD_OPTS(o.load),
     };
-    const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 1, 2};
+    const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 1, 2, true};
     vt_args args;
     vt_err err = {0};
     int status;

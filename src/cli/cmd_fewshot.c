@@ -145,7 +145,7 @@ static vt_status run(vt_cli *cli, const fewshot_options *o, const vt_args *args,
     const char *data = args->list[1];
     char *pool_spec = o->test ? vt_xstrdup(data) : with_split(data, "[:80%]");
     char *test_spec = o->test ? vt_xstrdup(o->test) : with_split(data, "[80%:]");
-    vt_status status = vt_loaded_open(&l, args->list[0], &o->load, err);
+    vt_status status = vt_loaded_open(&l, args, &o->load, err);
     if (status == VT_OK)
         status = vt_source_open(&pool, pool_spec, err);
     if (status == VT_OK)
@@ -170,7 +170,7 @@ int vt_cmd_fewshot(vt_cli *cli, int argc, char **argv)
         {"json", NULL, &o.json, "print the result as JSON"},
         VT_LOAD_OPTS(o.load),
     };
-    const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 2, 2};
+    const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 2, 2, true};
     vt_args args;
     vt_err err = {0};
     int status;

@@ -9,6 +9,7 @@
 #include "cli/shipped.h"
 #include "data/source.h"
 #include "model/cost.h"
+#include "train/foreign.h"
 #include "train/plan.h"
 
 static const char text[] = "With RECIPE it opens the data and plans exactly what vitro train would take. With --model "
@@ -89,7 +90,9 @@ static vt_status resolve_recipe(const vt_args *args, planned *p, vt_plan_data *d
         data->sources = vt_source_resident_bytes(train) + (eval ? vt_source_resident_bytes(eval) : 0);
         data->decode = vt_source_decode_bytes(train);
         vt_data_facts facts = vt_data_facts_of(train);
-        status = vt_recipe_resolve(&p->recipe, &facts, &p->training, err);
+        status = vt_init_adopt(&p->recipe, err);
+        if (status == VT_OK)
+            status = vt_recipe_resolve(&p->recipe, &facts, &p->training, err);
     }
     vt_source_close(train);
     vt_source_close(eval);

@@ -200,7 +200,7 @@ static vt_status run(vt_cli *cli, const predict_options *o, const vt_args *args,
 {
     vt_loaded l;
     predictions p = {.keep_pixels = o->dump != NULL};
-    vt_status status = vt_loaded_open(&l, args->list[0], &o->load, err);
+    vt_status status = vt_loaded_open(&l, args, &o->load, err);
     if (status == VT_OK) {
         int64_t top = o->top < l.info.model.classes ? o->top : l.info.model.classes;
         predict_all(cli, &l, args, &p);
@@ -227,7 +227,7 @@ int vt_cmd_predict(vt_cli *cli, int argc, char **argv)
         {"dump", "FILE", &o.dump, "write preprocessed pixels and logits as JSON, to compare with other programs"},
         VT_LOAD_OPTS(o.load),
     };
-    const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 2, VT_MANY};
+    const vt_cli_form form = {opts, VT_COUNT_OF(opts), text, 2, VT_MANY, true};
     vt_args args;
     vt_err err = {0};
     int status;

@@ -9,6 +9,7 @@
 #include "cli/shipped.h"
 #include "data/preprocess.h"
 #include "data/source.h"
+#include "train/foreign.h"
 #include "train/recipe.h"
 
 #define MAX_RECIPE_BYTES ((size_t)1 << 20)
@@ -156,7 +157,7 @@ static void print_check(const vt_recipe *r, const vt_training *t, bool json)
     }
 }
 
-static vt_status resolve(const vt_recipe *r, vt_training *t, vt_err *err)
+static vt_status resolve(vt_recipe *r, vt_training *t, vt_err *err)
 {
     vt_source *train = NULL, *eval = NULL;
     vt_status status = vt_source_open(&train, r->data.train, err);
@@ -166,7 +167,9 @@ static vt_status resolve(const vt_recipe *r, vt_training *t, vt_err *err)
         (void)vt_prefix(err, "data.eval");
     if (status == VT_OK) {
         vt_data_facts facts = vt_data_facts_of(train);
-        status = vt_recipe_resolve(r, &facts, t, err);
+        status = vt_init_adopt(r, err);
+        if (status == VT_OK)
+            status = vt_recipe_resolve(r, &facts, t, err);
     }
     vt_source_close(train);
     vt_source_close(eval);

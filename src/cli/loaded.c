@@ -1,12 +1,14 @@
 /* Opening a checkpoint: the newest of a run whose hashes hold, its config.json, an engine without gradients, its
- * weights. */
+ * weights. Another program's model: what its files and the keys of the command line tell, then the same. */
 #include "cli/loaded.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/machine.h"
+#include "train/foreign.h"
 
 #define DEFAULT_BATCH 64
 #define MEMORY_SHARE  0.9 /* of the machine, as in train/plan.c */
@@ -55,9 +57,63 @@ static vt_status open_engine(vt_loaded *l, const vt_load_options *given, vt_err 
     return vt_engine_open(&l->engine, &o, err);
 }
 
-vt_status vt_loaded_open(vt_loaded *l, const char *path, const vt_load_options *o, vt_err *err)
+/* What a model of this configuration is, for the commands. */
+static vt_status describe(vt_loaded *l, const vt_foreign *f, vt_recipe *r, bool given_loss, vt_err *err)
 {
+    vt_checkpoint_info *info = &l->info;
+    int64_t classes = vt_foreign_classes(f);
+    char *const *names = vt_foreign_class_names(f);
+    r->model.head_bias = 0; /* the file holds it */
+    VT_TRY(vt_recipe_model(r, classes, &info->model, err));
+    VT_TRY(vt_recipe_pixels(r, &info->pixels, err));
+    info->model.classes = classes;
+    info->named = names != NULL;
+    info->loss = given_loss ? r->loss.kind : vt_foreign_loss(f);
+    info->preprocess = vt_xstrdup(r->data.eval_preprocess);
+    info->class_names = vt_xcalloc((size_t)classes + 1, sizeof *info->class_names);
+    for (int64_t i = 0; i < classes; i++)
+        info->class_names[i] = names ? vt_xstrdup(names[i]) : vt_xasprintf("%lld", (long long)i);
+    vt_log(VT_LOG_INFO, "%s: %s, head %s, images %lldx%lld, %s", l->dir, r->model.shape, vt_head_names[info->model.head],
+           (long long)info->model.image_height, (long long)info->model.image_width, info->preprocess);
+    return VT_OK;
+}
+
+/* A model that is read through the keys of a recipe: another program's, or a checkpoint that shall be another one. */
+static vt_status open_foreign(vt_loaded *l, const vt_args *args, const vt_load_options *o, vt_err *err)
+{
+    vt_foreign *f = NULL;
+    vt_recipe r;
+    vt_foreign_use use = {.any_classes = true};
+    VT_TRY(vt_recipe_of_overrides(&r, args->keys, args->n_keys, err));
+    bool given_loss = false;
+    for (int i = 0; i < args->n_keys; i++)
+        given_loss = given_loss || vt_has_prefix(args->keys[i], "loss.name=");
+    l->dir = vt_xstrdup(args->list[0]);
+    vt_status status = vt_foreign_open(&f, args->list[0], err);
+    if (status == VT_OK)
+        status = vt_foreign_name_classes(f, r.model.class_names, err);
+    if (status == VT_OK)
+        status = vt_foreign_adopt(f, &r, err);
+    if (status == VT_OK)
+        status = describe(l, f, &r, given_loss, err);
+    if (status == VT_OK && vt_preprocess_parse(&l->preprocess, l->info.preprocess, err) != VT_OK)
+        status = vt_prefix(err, "data.eval_preprocess");
+    use.positions = (vt_resample)r.init_positions;
+    if (status == VT_OK)
+        status = open_engine(l, o, err);
+    if (status == VT_OK)
+        status = vt_foreign_load(f, &l->engine.model, &l->engine.device, &use, err);
+    vt_foreign_close(f);
+    vt_recipe_release(&r);
+    return status;
+}
+
+vt_status vt_loaded_open(vt_loaded *l, const vt_args *args, const vt_load_options *o, vt_err *err)
+{
+    const char *path = args->list[0];
     *l = (vt_loaded){0};
+    if (args->n_keys > 0 || vt_is_file(path) || (vt_is_dir(path) && !vt_foreign_is_own(path)))
+        return open_foreign(l, args, o, err);
     VT_TRY(vt_checkpoint_find(path, &l->dir, err));
     VT_TRY(vt_checkpoint_read_info(l->dir, &l->info, err));
     if (vt_preprocess_parse(&l->preprocess, l->info.preprocess, err) != VT_OK)
@@ -101,6 +157,8 @@ static char *if_run(char *dir)
 
 char *vt_loaded_run(const vt_loaded *l, const char *path)
 {
+    if (!vt_is_dir(path))
+        return NULL;
     char *run = if_run(vt_xstrdup(path));
     return run ? run : if_run(vt_path_join(l->dir, "../..")); /* RUN/checkpoints/step-... */
 }

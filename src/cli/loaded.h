@@ -19,7 +19,7 @@ typedef struct {
     }
 
 typedef struct {
-    char *dir; /* of the checkpoint */
+    char *dir; /* of the checkpoint; of another program's model the path that was given */
     vt_checkpoint_info info;
     vt_preprocess preprocess;
     vt_engine engine;
@@ -29,8 +29,9 @@ typedef struct {
 /* Whether the options are whole numbers in range: wrong use, not failure. */
 vt_status vt_load_options_check(const vt_load_options *o, vt_err *err) VT_MUST_USE;
 
-/* path: a run or a checkpoint. {0} and a failed open may be closed. */
-vt_status vt_loaded_open(vt_loaded *l, const char *path, const vt_load_options *o, vt_err *err) VT_MUST_USE;
+/* args->list[0]: a run, a checkpoint, or another program's model (train/foreign.h); args->keys: what its files do not
+ * say, or shall say otherwise. {0} and a failed open may be closed. */
+vt_status vt_loaded_open(vt_loaded *l, const vt_args *args, const vt_load_options *o, vt_err *err) VT_MUST_USE;
 void vt_loaded_close(vt_loaded *l);
 
 /* A pass over a source with this model. */

@@ -452,3 +452,8 @@ char *const *vt_foreign_class_names(const vt_foreign *f)
 {
     return f->class_names;
 }
+
+int vt_foreign_loss(const vt_foreign *f)
+{
+    return f->own ? f->info.loss : VT_LOSS_SOFTMAX;
+}

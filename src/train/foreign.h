@@ -33,6 +33,9 @@ vt_status vt_foreign_adopt(const vt_foreign *f, vt_recipe *r, vt_err *err) VT_MU
 int64_t vt_foreign_classes(const vt_foreign *f);
 char *const *vt_foreign_class_names(const vt_foreign *f);
 
+/* vt_loss_kind that the model is evaluated by: its own, or softmax. */
+int vt_foreign_loss(const vt_foreign *f);
+
 /* The key model.class_names: names in place of the file's own; "" is no file. */
 vt_status vt_foreign_name_classes(vt_foreign *f, const char *path, vt_err *err) VT_MUST_USE;
 
