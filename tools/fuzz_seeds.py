@@ -77,6 +77,42 @@ def safetensors(header, data):
     return struct.pack("<Q", len(text)) + text + data
 
 
+def pack(tensors):
+    header, data = {}, b""
+    for name, value in tensors.items():
+        raw = value.astype(np.float32).tobytes()
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    return safetensors(header, data)
+
+
+def tiny_timm(width=4, mlp=8, patch=2, grid=2):
+    rng = np.random.default_rng(0)
+    shapes = {"cls_token": (1, 1, width), "pos_embed": (1, grid * grid + 1, width), "patch_embed.proj.weight": (width, 3, patch, patch),
+              "patch_embed.proj.bias": (width,), "norm.weight": (width,), "norm.bias": (width,), "head.weight": (2, width), "head.bias": (2,)}
+    for name, shape in {"norm1.weight": (width,), "norm1.bias": (width,), "attn.qkv.weight": (3 * width, width), "attn.qkv.bias": (3 * width,),
+                        "attn.proj.weight": (width, width), "attn.proj.bias": (width,), "norm2.weight": (width,), "norm2.bias": (width,),
+                        "mlp.fc1.weight": (mlp, width), "mlp.fc1.bias": (mlp,), "mlp.fc2.weight": (width, mlp), "mlp.fc2.bias": (width,)}.items():
+        shapes["blocks.0." + name] = shape
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def tiny_big_vision(width=4, heads=2, mlp=8, patch=2, grid=2):
+    rng = np.random.default_rng(1)
+    block, head = "Transformer/encoderblock_0/", width // heads
+    shapes = {"embedding/kernel": (patch, patch, 3, width), "embedding/bias": (width,), "pos_embedding": (1, grid * grid, width),
+              "Transformer/encoder_norm/scale": (width,), "Transformer/encoder_norm/bias": (width,), "head/kernel": (width, 2), "head/bias": (2,),
+              block + "MlpBlock_0/Dense_0/kernel": (width, mlp), block + "MlpBlock_0/Dense_0/bias": (mlp,),
+              block + "MlpBlock_0/Dense_1/kernel": (mlp, width), block + "MlpBlock_0/Dense_1/bias": (width,)}
+    for i in "01":
+        shapes.update({block + f"LayerNorm_{i}/scale": (width,), block + f"LayerNorm_{i}/bias": (width,)})
+    attention = block + "MultiHeadDotProductAttention_0/"
+    for name in ("query", "key", "value"):
+        shapes.update({attention + name + "/kernel": (width, heads, head), attention + name + "/bias": (heads, head)})
+    shapes.update({attention + "out/kernel": (heads, head, width), attention + "out/bias": (width,)})
+    return {"params/" + name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
 def npz(arrays):
     out = io.BytesIO()
     np.savez(out, **arrays)
@@ -123,6 +159,11 @@ def main():
         "img_size": [8, 8], "patch_size": 4, "embed_dim": 8, "depth": 1, "num_heads": 2, "global_pool": "map", "act_layer": "gelu_tanh"},
         "vitro": {"mlp": 16, "head_bias": 0.0, "preprocess": "[resize(8)]", "pixel_scale": 0.0078, "pixel_offset": -1.0, "step": 1, "images": 1}}).encode()
     write("safetensors", "good", struct.pack(">H", len(config)) + config + tensors)
+    timm = tiny_timm()
+    write("safetensors", "timm", struct.pack(">H", 0) + pack(timm))
+    write("npz", "big_vision", npz(tiny_big_vision()))
+    write("npz", "plain", npz({"a": np.zeros((2, 3), np.float32), "b": np.zeros(4, np.float16)}))
+    write("npz", "cut", npz(tiny_big_vision())[:700])
     write("safetensors", "cut", struct.pack(">H", len(config) // 2) + config[: len(config) // 2] + tensors[:40])
 
 

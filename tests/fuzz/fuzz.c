@@ -14,14 +14,12 @@
 #define SLOTS 4
 
 static char folder[64];
-static char *paths[SLOTS];
+static char paths[SLOTS][96];
 
 static void remove_files(void)
 {
     if (vt_remove_tree(folder, NULL) != VT_OK)
         perror(folder);
-    for (int i = 0; i < SLOTS; i++)
-        free(paths[i]);
 }
 
 /* Indexes and unpacked copies that readers keep go there too. */
@@ -35,13 +33,12 @@ static void make_folder(void)
     (void)atexit(remove_files);
 }
 
-const char *fuzz_file(int slot, const uint8_t *data, size_t size)
+const char *fuzz_file(int slot, const uint8_t *data, size_t size, const char *ending)
 {
     assert(slot >= 0 && slot < SLOTS);
     if (!folder[0])
         make_folder();
-    if (!paths[slot])
-        paths[slot] = vt_xasprintf("%s/input-%d", folder, slot);
+    (void)snprintf(paths[slot], sizeof paths[slot], "%s/input-%d%s", folder, slot, ending);
     int fd = open(paths[slot], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || write(fd, data, size) != (ssize_t)size) {
         perror(paths[slot]);

@@ -9,8 +9,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A file that holds these bytes, until the next call with the same slot (0 to 3); removed when the process ends. */
-const char *fuzz_file(int slot, const uint8_t *data, size_t size);
+/* A file that holds these bytes, until the next call with the same slot (0 to 3) and ending of its name (".npz");
+ * removed when the process ends. */
+const char *fuzz_file(int slot, const uint8_t *data, size_t size, const char *ending);
 
 /* The bytes as a terminated text without a zero inside (cut there); the caller frees it. */
 char *fuzz_text(const uint8_t *data, size_t size);

@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t first = (size_t)data[0] << 8 | data[1];
     data += 2, size -= 2;
     first = first < size ? first : size;
-    const char *images = fuzz_file(0, data, first), *labels = fuzz_file(1, data + first, size - first);
+    const char *images = fuzz_file(0, data, first, ""), *labels = fuzz_file(1, data + first, size - first, "");
     char *spec = vt_xasprintf("idx:%s,%s", images, labels);
     vt_source *s = NULL;
     vt_read_buffer b = {0};

@@ -11,7 +11,7 @@ static void load_again(const char *text, size_t size)
     vt_recipe r;
     vt_err err = {0};
     vt_text dump = {0};
-    assert(vt_recipe_load(&r, fuzz_file(1, (const uint8_t *)text, size), NULL, 0, &err) == VT_OK);
+    assert(vt_recipe_load(&r, fuzz_file(1, (const uint8_t *)text, size, ""), NULL, 0, &err) == VT_OK);
     vt_recipe_dump(&r, &dump);
     assert(dump.len == size && memcmp(dump.s, text, size) == 0);
     vt_text_release(&dump);
@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vt_training t;
     vt_err err = {0};
     vt_text dump = {0};
-    if (vt_recipe_load(&r, fuzz_file(0, data, size), NULL, 0, &err) != VT_OK) {
+    if (vt_recipe_load(&r, fuzz_file(0, data, size, ""), NULL, 0, &err) != VT_OK) {
         assert(err.msg[0]);
         return 0;
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "fuzz.h"
+#include "fuzz_foreign.h"
 #include "train/hub_config.h"
 #include "train/safetensors.h"
 
@@ -39,7 +40,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t config = (size_t)data[0] << 8 | data[1];
     data += 2, size -= 2;
     config = config < size ? config : size;
-    load_config(fuzz_file(0, data, config));
-    load_tensors(fuzz_file(1, data + config, size - config));
+    load_config(fuzz_file(0, data, config, ".json"));
+    const char *tensors = fuzz_file(1, data + config, size - config, ".safetensors");
+    load_tensors(tensors);
+    fuzz_foreign(tensors);
     return 0;
 }

@@ -66,7 +66,7 @@ static void try_classes(const uint8_t *data, size_t size)
     char **names = NULL;
     int64_t n = 0;
     vt_err err = {0};
-    if (vt_class_file_read(fuzz_file(0, data, size), &names, &n, &err) == VT_OK)
+    if (vt_class_file_read(fuzz_file(0, data, size, ""), &names, &n, &err) == VT_OK)
         vt_free_names(names, (size_t)n);
 }
 

@@ -48,7 +48,7 @@ static void read_all(const char *path)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const char *path = fuzz_file(0, data, size);
+    const char *path = fuzz_file(0, data, size, "");
     walk(path, size);
     read_all(path);
     return 0;
