@@ -87,7 +87,7 @@ static vt_status open_shots(const char *key, const char *spec, int64_t most, vt_
 static vt_fewshot_options shots_options(const vt_trainer *tr)
 {
     return (vt_fewshot_options){
-        .shots = {(int)tr->recipe->eval.fewshot_shots}, .n_shots = 1, .n_seeds = 1, .l2 = FEWSHOT_L2};
+        .shots = {(int)tr->recipe->eval.fewshot_shots}, .n_shots = 1, .n_seeds = 1, .l2 = {FEWSHOT_L2}, .n_l2 = 1};
 }
 
 vt_status vt_trainer_open_fewshot(vt_trainer *tr, vt_err *err)
@@ -126,7 +126,7 @@ vt_status vt_trainer_fewshot(vt_trainer *tr, vt_err *err)
     if (status == VT_ESTOPPED)
         return vt_trainer_stop(tr, err);
     VT_TRY(status);
-    vt_estimate e = vt_accuracy(r.right[0][0], r.test_count);
+    vt_estimate e = vt_accuracy(r.scores[0][0].right[0], r.test_count);
     if (tr->state.step != tr->result->resumed_from)
         vt_run_log_metrics(&tr->run,
                            json_pack("{s:I, s:i, s:f, s:[f,f], s:f, s:f}", "step", (json_int_t)tr->state.step, "shots",

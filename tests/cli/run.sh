@@ -113,6 +113,11 @@ test_output() {
          vitro eval runs/short 'synthetic:shapes?count=80&labels=some.sets'"
     expect "calibration as JSON" 0 '{*"calibration"*"confidence": "softmax"*"temperature"*"bins"*"above": 0.9*}*' \
         'vitro eval runs/short --calibration --confidence softmax --json'
+    expect "a linear probe" 0 '*pool *64 images*shots *all *%*' "vitro fewshot runs/short 'synthetic:shapes?count=80' --shots all"
+    expect "several data sets share one l2" 0 '*pool *,*pool *the best mean rank over the data sets*' \
+        "vitro fewshot runs/short 'synthetic:shapes?count=80' 'synthetic:shapes?count=60,test=synthetic:shapes?count=40&seed=2' --l2 1,64,1024 --shots 1,2 | tr '\n' ','"
+    expect "a sweep as JSON" 0 '{*"l2": 0.000976562*"mean_rank"*"l2": 524288.0*}*' \
+        "vitro fewshot runs/short 'synthetic:shapes?count=80' --l2 sweep --shots 2 --json"
     expect "embed --json says what it wrote" 0 '{*"count": 41*"width": 32*}*' \
         'vitro embed runs/short photos -o features.npy --logits --json'
     if [ -n "${VITRO_VENV:-}" ] || [ -e "$source/tools/python/.venv" ]; then

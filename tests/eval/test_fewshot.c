@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "eval/fewshot.h"
 #include "eval/ridge.h"
@@ -21,7 +22,9 @@
 #define CLASSES 3
 
 /* 1 and 5 shots: 3 and 15 images, fewer than the 17 features; 9: more; 50: more than any class has. */
-static const vt_fewshot_options options = {.shots = {1, 5, 9, 50}, .n_shots = 4, .n_seeds = 3, .l2 = 2};
+static json_t *golden; /* tests/golden/fewshot.json */
+
+static const vt_fewshot_options options = {.shots = {1, 5, 9, 50}, .n_shots = 4, .n_seeds = 3, .l2 = {2}, .n_l2 = 1};
 
 /* Pool and test set share one model. */
 typedef struct {
@@ -127,21 +130,22 @@ static void check_parts(const vt_fewshot_options *o, const int32_t *map)
     kept pool = keep_all(&s.pool.pass), test = keep_all(&s.test);
     assert_int_equal(vt_fewshot(&s.pool.pass, &s.test, o, &r, NULL), VT_OK);
     assert_int_equal(r.test_count, 41);
-    for (int k = 0; k < o->n_shots; k++) {
+    assert_int_equal(r.n_l2, o->n_l2);
+    for (int l = 0, k = 0; l < o->n_l2; k = (k + 1) % o->n_shots, l += k == 0) {
+        const vt_fewshot_score *score = &r.scores[l][k];
         double accuracy[3], mean, deviation;
         assert_int_equal(r.shots[k], o->shots[k]);
         for (int seed = 0; seed < o->n_seeds; seed++) {
             int64_t fewest;
             kept train = draw(&pool, o->shots[k], seed, &fewest);
-            int64_t right = right_of(&train, &test, o->l2);
+            int64_t right = right_of(&train, &test, o->l2[l]);
             assert_int_equal(r.fewest, fewest);
-            assert_int_equal(r.right[k][seed], right);
+            assert_int_equal(score->right[seed], right);
             accuracy[seed] = (double)right / 41;
-            assert_true(r.accuracy[k][seed] == accuracy[seed]);
             free_kept(&train);
         }
         vt_mean_deviation(accuracy, 3, &mean, &deviation);
-        assert_true(r.mean[k] == mean && r.deviation[k] == deviation);
+        assert_true(score->mean == mean && score->deviation == deviation);
     }
     assert_true(r.fewest == 14);
     free_kept(&pool);
@@ -155,12 +159,76 @@ static void test_parts(void **state)
 {
     static const int32_t map[CLASSES] = {2, 0, 1};
     static const vt_fewshot_options few = {
-        .shots = {1, 4}, .n_shots = 2, .n_seeds = 3, .l2 = 2}; /* not all are drawn */
-    static const vt_fewshot_options uneven = {.shots = {18, 2}, .n_shots = 2, .n_seeds = 3, .l2 = 2}; /* 18 + 18 + 14 */
+        .shots = {1, 4}, .n_shots = 2, .n_seeds = 3, .l2 = {2}, .n_l2 = 1}; /* not all are drawn */
+    static const vt_fewshot_options uneven = {
+        .shots = {18, 2}, .n_shots = 2, .n_seeds = 3, .l2 = {2}, .n_l2 = 1}; /* 18 + 18 + 14 */
     check_parts(&options, NULL);
     check_parts(&options, map);
     check_parts(&few, NULL);
     check_parts(&uneven, NULL);
+    static const vt_fewshot_options sweep = {
+        .shots = {1, 9}, .n_shots = 2, .n_seeds = 2 + 1, .l2 = {1024, 0.25, 16}, .n_l2 = 3};
+    check_parts(&sweep, map);
+}
+
+/* Breaks when a linear probe is not the regression on every image of the pool, or depends on the micro-batch; with a
+ * pool larger than the features, and with a smaller one. */
+static void test_all(void **state)
+{
+    static const vt_fewshot_options all = {.all = true, .l2 = {1024, 2}, .n_l2 = 2};
+    static const vt_fewshot_options only = {.all = true, .l2 = {2}, .n_l2 = 1};
+    for (int64_t samples = 1; samples <= 64; samples = 8 * samples) {
+        scene s;
+        vt_fewshot_result r;
+        open_scene(&s, TEST, samples, 2);
+        kept pool = keep_all(&s.pool.pass), test = keep_all(&s.test);
+        assert_true(pool.count > STAGE_WIDTH);
+        assert_int_equal(vt_fewshot(&s.pool.pass, &s.test, &all, &r, NULL), VT_OK);
+        assert_true(r.n_shots == 1 && r.n_seeds == 1 && r.shots[0] == pool.count && r.n_l2 == 2);
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(r.scores[k][0].right[0], right_of(&pool, &test, all.l2[k]));
+        assert_int_equal(vt_fewshot(&s.pool.pass, &s.test, &only, &r, NULL), VT_OK);
+        assert_int_equal(r.scores[0][0].right[0], right_of(&pool, &test, 2));
+
+        vt_source *few; /* 12 images, fewer than the 16 features */
+        vt_eval_pass small = s.pool.pass;
+        assert_int_equal(vt_source_open(&few, "synthetic:shapes?classes=3&size=8&count=12&seed=4", NULL), VT_OK);
+        small.source = few;
+        kept twelve = keep_all(&small);
+        assert_int_equal(vt_fewshot(&small, &s.test, &all, &r, NULL), VT_OK);
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(r.scores[k][0].right[0], right_of(&twelve, &test, all.l2[k]));
+        vt_source_close(few);
+        free_kept(&twelve);
+        free_kept(&pool);
+        free_kept(&test);
+        close_scene(&s);
+    }
+}
+
+/* Breaks when the plan of a linear probe grows with the pool: two million images at the width of B, 1000 classes. */
+static void test_all_memory(void **state)
+{
+    static const vt_fewshot_options all = {.all = true, .l2 = {1024, 2}, .n_l2 = 2};
+    size_t some = vt_fewshot_bytes(&all, 768, 1000, 10000, 50000, 2);
+    assert_int_equal(vt_fewshot_bytes(&all, 768, 1000, 2000000, 50000, 2), some);
+    assert_true(some < 256u << 20);
+}
+
+/* Breaks when the chosen l2 is not that of NumPy's argsort of argsort over data sets. */
+static void test_choose(void **state)
+{
+    const json_t *rankings = json_object_get(golden, "rankings");
+    assert_true(json_array_size(rankings) >= 2);
+    for (size_t i = 0; i < json_array_size(rankings); i++) {
+        const json_t *g = json_array_get(rankings, i), *rights = json_object_get(g, "right");
+        double accuracy[2 * 30], ranks[30];
+        for (size_t k = 0; k < 60; k++)
+            accuracy[k] = (double)json_integer_value(json_array_get(json_array_get(rights, k / 30), k % 30)) / 60;
+        assert_int_equal(vt_fewshot_choose(accuracy, 2, 30, ranks), json_integer_value(json_object_get(g, "chosen")));
+        for (size_t k = 0; k < 30; k++)
+            assert_true(ranks[k] == json_number_value(json_array_get(json_object_get(g, "mean_rank"), k)));
+    }
 }
 
 /* Breaks when a result depends on micro-batch, threads or workers. */
@@ -187,8 +255,8 @@ static void note_total(void *context, int64_t done, int64_t total)
  */
 static void test_only_drawn(void **state)
 {
-    static const vt_fewshot_options one = {.shots = {2}, .n_shots = 1, .n_seeds = 1, .l2 = 1024};
-    static const vt_fewshot_options all = {.shots = {50}, .n_shots = 1, .n_seeds = 32, .l2 = 1024};
+    static const vt_fewshot_options one = {.shots = {2}, .n_shots = 1, .n_seeds = 1, .l2 = {1024}, .n_l2 = 1};
+    static const vt_fewshot_options all = {.shots = {50}, .n_shots = 1, .n_seeds = 32, .l2 = {1024}, .n_l2 = 1};
     scene s;
     vt_fewshot_result r;
     int64_t total = 0;
@@ -237,13 +305,17 @@ static void test_refused(void **state)
         vt_fewshot_options options;
         const char *test, *message;
     } cases[] = {
-        {{.shots = {0}, .n_shots = 1, .n_seeds = 1, .l2 = 1}, TEST, "shots"},
-        {{.shots = {1}, .n_shots = 0, .n_seeds = 1, .l2 = 1}, TEST, "shots"},
-        {{.shots = {1}, .n_shots = 1, .n_seeds = 0, .l2 = 1}, TEST, "seeds"},
-        {{.shots = {1}, .n_shots = 1, .n_seeds = 33, .l2 = 1}, TEST, "seeds"},
-        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = 0}, TEST, "l2"},
-        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = (double)NAN}, TEST, "l2"},
-        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = 1}, "synthetic:shapes?classes=4&size=8&count=20", "4"},
+        {{.shots = {0}, .n_shots = 1, .n_seeds = 1, .l2 = {1}, .n_l2 = 1}, TEST, "shots"},
+        {{.shots = {1}, .n_shots = 0, .n_seeds = 1, .l2 = {1}, .n_l2 = 1}, TEST, "shots"},
+        {{.shots = {1}, .n_shots = 1, .n_seeds = 0, .l2 = {1}, .n_l2 = 1}, TEST, "seeds"},
+        {{.shots = {1}, .n_shots = 1, .n_seeds = 33, .l2 = {1}, .n_l2 = 1}, TEST, "seeds"},
+        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = {0}, .n_l2 = 1}, TEST, "l2"},
+        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = {1}, .n_l2 = 0}, TEST, "l2"},
+        {{.all = true, .l2 = {1, -1}, .n_l2 = 2}, TEST, "l2"},
+        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = {(double)NAN}, .n_l2 = 1}, TEST, "l2"},
+        {{.shots = {1}, .n_shots = 1, .n_seeds = 1, .l2 = {1}, .n_l2 = 1},
+         "synthetic:shapes?classes=4&size=8&count=20",
+         "4"},
     };
     scene s;
     vt_fewshot_result r;
@@ -271,11 +343,16 @@ static void test_refused(void **state)
     close_scene(&s);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc != 2 || !(golden = json_load_file(argv[1], 0, NULL)))
+        return 2;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts), cmocka_unit_test(test_same),    cmocka_unit_test(test_only_drawn),
-        cmocka_unit_test(test_stop),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_parts),      cmocka_unit_test(test_same),    cmocka_unit_test(test_only_drawn),
+        cmocka_unit_test(test_stop),       cmocka_unit_test(test_refused), cmocka_unit_test(test_all),
+        cmocka_unit_test(test_all_memory), cmocka_unit_test(test_choose),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    json_decref(golden);
+    return failed;
 }

@@ -335,6 +335,188 @@ static void test_bytes(void **state)
         }
 }
 
+/* Breaks when reflections or the tridiagonal matrix are not those of A: (A + l2 I) x = y, for matrices of every small
+ * size, of a rank that is not full, already tridiagonal, or diagonal. */
+static void test_tridiagonal(void **state)
+{
+    for (int64_t m = 1; m <= 41; m += m < 8 ? 1 : 11)
+        for (int kind = 0; kind < 4; kind++) {
+            double a[41 * 41], y[2 * 41 * 4], kept[2 * 41 * 4];
+            vt_rng rng = vt_rng_at((uint32_t)m, VT_STREAM_TEST, (uint64_t)kind, 0);
+            vt_arena count = vt_arena_counting();
+            vt_tridiagonal t = {.m = m};
+            vt_pool *pool;
+            int64_t rank = kind == 1 ? (m + 1) / 2 : m;
+            float half[41][41];
+            for (int64_t i = 0; i < m; i++)
+                for (int64_t k = 0; k < m; k++)
+                    half[i][k] = kind < 2                  ? vt_rng_uniform(&rng) - 0.5F
+                                 : i == k                  ? 1 + vt_rng_uniform(&rng)
+                                 : kind == 2 && i + 1 == k ? 0.5F
+                                                           : 0;
+            for (int64_t i = 0; i < m; i++)
+                for (int64_t j = 0; j < m; j++) {
+                    a[i * m + j] = 0;
+                    for (int64_t k = 0; k < rank; k++)
+                        a[i * m + j] += (double)half[i][k] * (double)half[j][k];
+                }
+            double full[41 * 41];
+            memcpy(full, a, sizeof full);
+            for (int64_t i = 0; i < m; i++)
+                for (int64_t j = 0; j < i; j++)
+                    a[i * m + j] = NAN; /* only the upper triangle may be read */
+            vt_tridiagonal_place(&t, &count);
+            void *memory = aligned_alloc(VT_ARENA_ALIGN, count.high);
+            vt_arena arena = vt_arena_over(memory, count.high);
+            vt_tridiagonal_place(&t, &arena);
+            t.a = a;
+            assert_int_equal(vt_pool_new(&pool, 2, NULL), VT_OK);
+            vt_tridiagonal_reduce(&t, pool);
+            for (int64_t i = 0; i < 2 * m * 4; i++)
+                kept[i] = y[i] = (double)vt_rng_uniform(&rng) - 0.5;
+            vt_tridiagonal_apply(&t, true, y, 7, pool);
+            assert_true(vt_tridiagonal_solve(&t, 0.01, y, 7, pool));
+            vt_tridiagonal_apply(&t, false, y, 7, pool);
+            for (int64_t p = 0; p < 2; p++)
+                for (int64_t i = 0; i < m; i++)
+                    for (int lane = 0; lane < 4; lane++) {
+                        const double *x = y + p * m * 4;
+                        double sum = 0.01 * x[i * 4 + lane];
+                        for (int64_t j = 0; j < m; j++)
+                            sum += full[i * m + j] * x[j * 4 + lane];
+                        assert_true(fabs(sum - kept[(p * m + i) * 4 + lane]) < 1e-11);
+                    }
+            vt_pool_free(pool);
+            free(memory);
+        }
+}
+
+/* A ridge placed for a sweep, or fed in parts of `part` images (0: from memory), decomposed. */
+static void prepare(fitted *f, const vt_feature_set *train, int64_t width, int64_t classes, int64_t part, int threads)
+{
+    *f = (fitted){.ridge = {.width = width, .classes = classes, .sweep = true, .streamed = part > 0}};
+    assert_int_equal(vt_pool_new(&f->pool, threads, NULL), VT_OK);
+    size_t bytes = vt_ridge_bytes(&f->ridge, train->count, threads);
+    f->memory = aligned_alloc(VT_ARENA_ALIGN, bytes);
+    memset(f->memory, 0xFF, bytes);
+    vt_arena arena = vt_arena_over(f->memory, bytes);
+    vt_ridge_place(&f->ridge, &arena, train->count, threads);
+    if (part > 0) {
+        vt_ridge_begin(&f->ridge);
+        for (int64_t i = 0; i < train->count; i += part)
+            vt_ridge_add(&f->ridge,
+                         &(vt_feature_set){train->count - i < part ? train->count - i : part,
+                                           train->features + i * width, train->labels + i},
+                         f->pool);
+        assert_int_equal(vt_ridge_end(&f->ridge, f->pool, NULL), VT_OK);
+    } else {
+        assert_int_equal(vt_ridge_build(&f->ridge, train, f->pool, NULL), VT_OK);
+    }
+    vt_ridge_decompose(&f->ridge, f->pool);
+}
+
+/* The largest difference between two sets of weights, against the largest weight. */
+static double apart(const vt_ridge *a, const vt_ridge *b)
+{
+    double worst = 0, norm = 0;
+    for (int64_t f = 0; f <= a->width; f++)
+        for (int64_t c = 0; c < a->classes; c++) {
+            worst = fmax(worst, fabs(vt_ridge_weight(a, f, c) - vt_ridge_weight(b, f, c)));
+            norm = fmax(norm, fabs(vt_ridge_weight(b, f, c)));
+        }
+    return worst / norm;
+}
+
+/* Breaks when a sweep gives other predictions than NumPy's eigen-decomposition for some l2. */
+static void test_golden_sweep(void **state)
+{
+    labelled pool = draw_set("pool", integer(golden, "pool")), test = draw_set("test", integer(golden, "test"));
+    int32_t *classes = malloc((size_t)test.count * sizeof *classes);
+    const json_t *sweeps = json_object_get(golden, "sweeps"), *l2 = json_object_get(golden, "l2");
+    assert_int_equal(json_array_size(l2), 30);
+    int checked = 0;
+    for (size_t i = 0; i < json_array_size(sweeps); i++) {
+        const json_t *g = json_array_get(sweeps, i), *rights = json_object_get(g, "right");
+        const json_t *drawn = json_array_get(json_object_get(golden, "drawn"), (size_t)integer(g, "seed"));
+        labelled train = gather(&pool, drawn, integer(g, "shots"));
+        vt_feature_set set = {train.count, train.features, train.labels};
+        fitted f;
+        prepare(&f, &set, pool.width, pool.classes, 0, 1);
+        for (size_t k = 0; k < json_array_size(l2); k++) {
+            f.ridge.l2 = json_number_value(json_array_get(l2, k));
+            assert_int_equal(vt_ridge_solve(&f.ridge, f.pool, NULL), VT_OK);
+            vt_ridge_predict(&f.ridge, test.features, test.count, f.pool, classes);
+            int64_t right = 0;
+            for (int64_t t = 0; t < test.count; t++)
+                right += classes[t] == test.labels[t];
+            if (json_is_integer(json_array_get(rights, k))) {
+                assert_int_equal(right, json_integer_value(json_array_get(rights, k)));
+                checked++;
+            }
+        }
+        release(&f);
+        free_set(&train);
+    }
+    assert_true(checked > 200);
+    free(classes);
+    free_set(&test);
+    free_set(&pool);
+}
+
+/* Breaks when a sweep is not the Cholesky solution at the same l2, whatever was solved before, in both forms. */
+static void test_sweep_is_cholesky(void **state)
+{
+    static const int64_t counts[] = {1, 2, 9, 33, 34, 35, 120};
+    static const double l2[] = {1024, 0x1p-10, 1, 0x1p19, 1};
+    for (size_t i = 0; i < VT_COUNT_OF(counts); i++) {
+        labelled s = random_set(counts[i], 33, 6, 8);
+        vt_feature_set set = {s.count, s.features, s.labels};
+        fitted sweep, one;
+        prepare(&sweep, &set, 33, 6, 0, 3);
+        for (size_t k = 0; k < VT_COUNT_OF(l2); k++) {
+            sweep.ridge.l2 = l2[k];
+            assert_int_equal(vt_ridge_solve(&sweep.ridge, sweep.pool, NULL), VT_OK);
+            assert_int_equal(fit(&one, &set, 33, 6, l2[k], 1, NULL), VT_OK);
+            assert_true(apart(&sweep.ridge, &one.ridge) < (l2[k] < 1 ? 1e-6 : 1e-9));
+            release(&one);
+        }
+        release(&sweep);
+        free_set(&s);
+    }
+}
+
+/* Breaks when images that come in parts give other weights than all at once (to the bit, however they are cut; to
+ * rounding against the set in memory), with features far from zero, constant, or sorted by class. */
+static void test_stream(void **state)
+{
+    static const int64_t counts[] = {34, 255, 256, 257, 700};
+    for (size_t i = 0; i < VT_COUNT_OF(counts); i++) {
+        labelled s = random_set(counts[i], 33, 6, 9);
+        vt_feature_set set = {s.count, s.features, s.labels};
+        fitted whole, parts, one;
+        for (int64_t k = 0; k < s.count; k++) {
+            s.labels[k] = (int32_t)(k * 6 / s.count);
+            s.features[k * 33 + 4] = 0.25F;
+            s.features[k * 33 + 5] += 1000;
+            s.features[k * 33 + 6] += (float)s.labels[k];
+        }
+        prepare(&whole, &set, 33, 6, s.count, 3);
+        prepare(&parts, &set, 33, 6, 7, 1);
+        assert_int_equal(fit(&one, &set, 33, 6, 16, 1, NULL), VT_OK);
+        whole.ridge.l2 = parts.ridge.l2 = 16;
+        assert_int_equal(vt_ridge_solve(&whole.ridge, whole.pool, NULL), VT_OK);
+        assert_int_equal(vt_ridge_solve(&parts.ridge, parts.pool, NULL), VT_OK);
+        assert_true(apart(&whole.ridge, &parts.ridge) == 0);
+        assert_true(apart(&whole.ridge, &one.ridge) < 1e-8);
+        for (int64_t f = 0; f < 33; f++)
+            assert_true(fabs(whole.ridge.mean[f] - one.ridge.mean[f]) < 1e-9 * fmax(1, fabs(one.ridge.mean[f])));
+        release(&whole);
+        release(&parts);
+        release(&one);
+        free_set(&s);
+    }
+}
+
 /* Breaks when features that are not numbers give weights, or an l2 lost in rounding gives anything but a sentence. */
 static void test_refused(void **state)
 {
@@ -357,6 +539,12 @@ static void test_refused(void **state)
     assert_int_equal(fit(&f, &set, 4, 2, 1e-300, 1, &err), VT_EINVAL);
     assert_non_null(strstr(err.msg, "l2"));
     release(&f);
+    prepare(&f, &set, 4, 2, 0, 1);
+    f.ridge.l2 = 1e-300;
+    assert_int_equal(vt_ridge_solve(&f.ridge, f.pool, &err), VT_EINVAL);
+    f.ridge.l2 = 1; /* and the next one is as if that had not been */
+    assert_int_equal(vt_ridge_solve(&f.ridge, f.pool, &err), VT_OK);
+    release(&f);
     free_set(&s);
 }
 
@@ -365,10 +553,18 @@ int main(int argc, char **argv)
     if (argc != 2 || !(golden = json_load_file(argv[1], 0, NULL)))
         return 2;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_permutations), cmocka_unit_test(test_draw),
-        cmocka_unit_test(test_golden),       cmocka_unit_test(test_normal_equations),
-        cmocka_unit_test(test_threads),      cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_bytes),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_permutations),
+        cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_normal_equations),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_tridiagonal),
+        cmocka_unit_test(test_golden_sweep),
+        cmocka_unit_test(test_sweep_is_cholesky),
+        cmocka_unit_test(test_stream),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     json_decref(golden);

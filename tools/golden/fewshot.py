@@ -19,6 +19,8 @@ WIDTH, CLASSES, POOL, TEST = 12, 5, 30, 60
 SHOTS = (1, 2, 6)  # 5 and 10 images: fewer than the 13 features; 6 shots: more
 SEEDS = (0, 1, 2)
 L2 = (1024.0, 0.5)
+SWEEP = tuple(2.0**i for i in range(-10, 20))
+RANKED = (2, 6)  # shots whose sweeps of seeds 1 and 2 stand for two data sets
 CONSTANT = 100.0
 SMALLEST_MARGIN = 1e-5  # between the best and the second score: no prediction may hang on rounding
 
@@ -60,17 +62,42 @@ def ridge(features, labels, l2):
     return weights, prepare
 
 
-def case(pool, test, drawn, shots, seed, l2):
+def count_right(pool, test, drawn, shots, l2):
+    """Right predictions, weights, and the least margin between two scores."""
     chosen = np.concatenate([indices[:shots] for indices in drawn])
     weights, prepare = ridge(pool[0][chosen].astype(np.float64), pool[1][chosen], l2)
     scores = prepare(test[0].astype(np.float64)) @ weights
     best = np.sort(scores, 1)
-    if (best[:, -1] - best[:, -2]).min() < SMALLEST_MARGIN:
+    return int((scores.argmax(1) == test[1]).sum()), weights, (best[:, -1] - best[:, -2]).min()
+
+
+def case(pool, test, drawn, shots, seed, l2):
+    right, weights, margin = count_right(pool, test, drawn, shots, l2)
+    if margin < SMALLEST_MARGIN:
         raise SystemExit("fewshot.py: two scores are almost equal; change SEED")
-    entry = {"shots": shots, "seed": seed, "l2": l2, "right": int((scores.argmax(1) == test[1]).sum())}
+    entry = {"shots": shots, "seed": seed, "l2": l2, "right": right}
     if seed == 0:
         entry["weights"] = [[float(f"{w:.12g}") for w in row] for row in weights]
     return entry
+
+
+def sweep(pool, test, drawn, shots, seed):
+    """Right predictions for every l2; null where two scores are almost equal."""
+    counts = []
+    for l2 in SWEEP:
+        right, _, margin = count_right(pool, test, drawn, shots, l2)
+        counts.append(right if margin > SMALLEST_MARGIN else None)
+    return {"shots": shots, "seed": seed, "right": counts}
+
+
+def choose(rights):
+    """Of the data sets' right predictions (sets, l2), spec 6.2: the l2 of the best mean rank, and the mean ranks."""
+    ranks = np.mean([np.argsort(np.argsort(row, kind="stable"), kind="stable") for row in rights], axis=0)
+    return {"right": [list(row) for row in rights], "mean_rank": ranks.tolist(), "chosen": int(ranks.argmax())}
+
+
+def ranking(pool, test, drawn, shots):
+    return choose([[count_right(pool, test, drawn[seed], shots, l2)[0] for l2 in SWEEP] for seed in (1, 2)])
 
 
 def one_line_arrays(text):
@@ -94,6 +121,9 @@ def main():
         "class_counts": np.bincount(pool[1], minlength=CLASSES).tolist(),
         "permutations": {str(n): np.random.default_rng(2**40 + n).permutation(n).tolist() for n in (1, 2, 5, 33)},
         "drawn": [[indices.tolist() for indices in drawn[seed]] for seed in SEEDS],
+        "l2": list(SWEEP),
+        "sweeps": [sweep(pool, test, drawn[seed], k, seed) for k in SHOTS for seed in SEEDS],
+        "rankings": [ranking(pool, test, drawn, k) for k in RANKED],
         "cases": [case(pool, test, drawn[seed], k, seed, l2) for k in SHOTS for l2 in L2 for seed in SEEDS],
     }
     print(one_line_arrays(json.dumps(document, indent=1)))
