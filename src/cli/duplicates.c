@@ -27,6 +27,8 @@ static const struct {
 vt_status vt_looked_open(vt_looked *l, const char *spec, vt_err *err)
 {
     VT_TRY(vt_source_open(&l->source, spec, err));
+    if (vt_source_is_endless(l->source))
+        return vt_fail(err, VT_EINVAL, "data '%.300s' have no end; say how many by count=N", spec);
     l->n = vt_source_count(l->source);
     const size_t most = vt_machine_memory() / 3; /* two sources may be open */
     if (l->n > INT32_MAX || vt_similar_bytes(l->n) > most) {

@@ -24,6 +24,7 @@ const vt_command vt_commands[] = {
      vt_cmd_data_check},
     {"data stats", "DATA [options]", "classes and their balance, image sizes, mean and deviation of pixels",
      vt_cmd_data_stats},
+    {"data pack", "DATA --out DIR --name NAME [options]", "write WebDataset shards", vt_cmd_data_pack},
     {"data export", "DATA --out DIR [options]", "write images as PNG files", vt_cmd_data_export},
     {"recipe list", "[options]", "the recipes that come with vitro", vt_cmd_recipe_list},
     {"recipe show", "NAME", "print a recipe, to copy and change", vt_cmd_recipe_show},

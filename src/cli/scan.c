@@ -47,6 +47,8 @@ static vt_status hand_on(window *w, int64_t size, vt_err *err)
     for (int64_t i = 0; i < size; i++) {
         if (status == VT_OK)
             status = w->scan->receive(w->scan->context, &w->samples[i], err);
+        if (w->scan->drop)
+            w->scan->drop(w->scan->context, w->samples[i].item);
         free(w->samples[i].why);
     }
     return status;

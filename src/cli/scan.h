@@ -32,6 +32,8 @@ typedef struct {
     vt_status (*work)(void *context, int64_t index, vt_scan_tools *tools, void *item, vt_err *err);
     /* In order, in the caller's thread; a failure ends the scan. */
     vt_status (*receive)(void *context, const vt_scan_sample *sample, vt_err *err);
+    /* What an item holds is given back; after receive, or without it when the scan has failed. May be NULL. */
+    void (*drop)(void *context, void *item);
     void *context;
     vt_term *term;
     const char *what; /* of the progress line */

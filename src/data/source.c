@@ -178,6 +178,12 @@ const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size
     return buf;
 }
 
+const char *vt_source_key(const vt_source *s, int64_t i, size_t *n)
+{
+    const vt_part *p = part_of(s, i, &i);
+    return p->kind->key ? p->kind->key(&p->all, vt_part_sample(p, i), n) : NULL;
+}
+
 int64_t vt_source_order(const vt_source *s, uint32_t seed, int64_t position)
 {
     return vt_order_draw(&s->order, seed, position);

@@ -59,6 +59,9 @@ vt_status vt_source_balance(vt_source *s, vt_err *err) VT_MUST_USE;
 /* The name of sample i for messages ("cat/0042.jpg", "shard-03.tar:n0144_12.jpg", "train-images[17]"), written into
  * buf. */
 const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size_t size);
+/* The name by which its collection knows sample i, *n bytes: the path below PATH (folder), the KEY (wds); NULL where it
+ * has only its index. Not unique where sources are joined. */
+const char *vt_source_key(const vt_source *s, int64_t i, size_t *n);
 /* SHA-256 over counts, labels, class names and what identifies each sample's bytes without decoding (names and sizes;
  * the pixels of IDX, which lie in memory; the parameters of synthetic): tells a run that its data changed. Where the
  * data lie does not enter, so data may be moved, or unpacked from .tar.gz. */

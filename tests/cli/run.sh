@@ -13,6 +13,7 @@ export PATH=$scratch/bin:$PATH XDG_CACHE_HOME=$scratch/cache
 unset VITRO_ISA COLUMNS NO_COLOR
 # shellcheck source=tests/cli/lib.sh
 . "$source/tests/cli/lib.sh"
+. "$source/tests/cli/data.sh"
 
 # Every command of the help, "data check" included.
 commands() { sed -n '/^Commands:/,/^$/s/^  \([a-z]* \{0,1\}[a-z]*\)  .*/\1/p' <<<"$("$vitro" -h)" | sed 's/ *$//'; }
@@ -91,7 +92,7 @@ test_bad_input() {
 # --- results and progress go to different places
 test_output() {
     for command in 'eval runs/short' 'fewshot runs/short synthetic:shapes?count=400' 'predict runs/short photo.jpg' \
-        'plan good.yaml' 'data check photos' 'data stats photos' 'recipe list' 'recipe check good.yaml' 'recipe keys' doctor; do
+        'plan good.yaml' 'data check photos' 'data stats photos' 'data pack photos --out json --name j' 'recipe list' 'recipe check good.yaml' 'recipe keys' doctor; do
         run "vitro $command --json"
         if [ "$status" -eq 0 ] && [[ $(head -c 1 out) == [\{\[] ]] && [[ $(tail -n 1 out) == [\}\]] ]] && [ ! -s err ]; then
             ok "--json alone on standard output: $command"
@@ -192,6 +193,8 @@ make_bad_data
 make_bad_checkpoints
 test_bad_input
 test_output
+test_pack
+test_duplicates
 test_recipes
 test_runs
 test_replay

@@ -1,0 +1,68 @@
+# vitro data: pack, check, show. Sourced by run.sh; lib.sh has made photos, photo.jpg, bad and shard.tar.
+
+# Shards are the same bytes whatever the number of processors, a pack of a pack is the pack, a killed or damaged one is
+# completed, and every other program reads them.
+test_pack() {
+    local small="'synthetic:shapes?count=90&classes=4' --name train --shard-images 40" first second
+    expect "data pack writes shards" 0 "*90 images in 3 shards*read them as 'wds:packed/train-{000000..000002}.tar?classes=packed/train.classes.txt'*" \
+        "vitro data pack $small --out packed"
+    expect "any number of processors packs the same" 0 '' \
+        "OMP_NUM_THREADS=1 vitro data pack $small --out packed-1 >/dev/null && diff -r packed packed-1"
+    expect "a pack of a pack is the same" 0 '' \
+        "vitro data pack 'wds:packed/train-{000000..000002}.tar?classes=packed/train.classes.txt' --name train --shard-images 40 --out packed-2 >/dev/null && for i in 0 1 2; do cmp packed/train-00000\$i.tar packed-2/train-00000\$i.tar; done"
+    expect "what is packed is kept" 0 '*3 of them were there already*' "vitro data pack $small --out packed"
+    first=$(sha256sum packed/*.tar)
+    rm packed/train-000002.tar
+    printf 'x' | dd of=packed/train-000001.tar bs=1 seek=700 conv=notrunc 2>/dev/null
+    expect "what is damaged is packed again" 0 '*1 of them were there already*train-000001.tar is not what was written*' "vitro data pack $small --out packed"
+    second=$(sha256sum packed/*.tar)
+    [ "$first" = "$second" ] && ok "to the same bytes" || not_ok "to other bytes"
+    (cd packed && tar -xf train-000000.tar && [ -s 00000007.png ] && [ "$(cat 00000000.cls)" = 0 ]) &&
+        [ "$(tar -tf packed/train-000000.tar | wc -l)" -eq 80 ] && ok "tar reads them" || not_ok "tar reads them"
+    if command -v python3 >/dev/null; then
+        expect "Python's tarfile reads them" 0 '80 True' "python3 -c '
+import tarfile
+members = list(tarfile.open(\"packed/train-000000.tar\"))
+print(len(members), all(m.isreg() and m.mode == 0o644 and m.mtime == m.uid == m.gid == 0 and not m.uname for m in members))'"
+    fi
+    expect "other data do not go under the same name" 1 '*packed/train.pack.json: other data were packed under this name*' \
+        "vitro data pack photos --out packed --name train"
+    expect "nor the same in another way" 1 '*in another way (*shard-images 40*' \
+        "vitro data pack 'synthetic:shapes?count=90&classes=4' --out packed --name train"
+    expect "shards that nobody vouches for are left alone" 1 '*packed/alien-000000.tar is there already*' \
+        "cp shard.tar packed/alien-000000.tar; vitro data pack photos --out packed --name alien"
+    # the file as it is: photo.jpg stays a JPEG of the same bytes, under its name in photos
+    expect "files are packed as they are" 0 '' \
+        "vitro data pack photos --out packed --name photos >/dev/null && tar -xOf packed/photos-000000.tar \$(cd photos && ls */photo.jpg) | cmp - photo.jpg"
+    expect "pixels are packed as JPEG" 0 '*JPEG 41*max 16*' \
+        "vitro data pack photos --out packed --name tiny --preprocess '[resize(16)]' --format jpeg >/dev/null && vitro data stats 'packed/tiny-000000.tar?classes=packed/tiny.classes.txt'"
+    # bad images: refused by default, left out within --max-bad; the labels of what is left stay right
+    expect "a bad image ends the packing" 1 '*bad: *cut.jpg*1 of the 2 images*--max-bad*' 'vitro data pack bad/cut-jpeg --out packed --name bad'
+    expect "or is left out" 0 '*1 images in 1 shards*1 bad images left out*' 'vitro data pack bad/cut-jpeg --out packed --name bad --max-bad 1'
+    # several classes: a file beside, read back
+    printf '0\tsolid square\tsolid plus\n1\n2\tsolid disc\n' >several.txt
+    expect "several classes or none go into a file" 0 $'00000000\tsolid square\tsolid plus\n00000001\n00000002\tsolid disc' \
+        "vitro data pack 'synthetic:shapes?count=3&classes=4&labels=several.txt' --out packed --name several >/dev/null && cat packed/several.labels.txt"
+    expect "and are read back" 0 '*mean 1, max 2; 1 images have none*' \
+        "vitro data stats 'packed/several-000000.tar?classes=packed/several.classes.txt&labels=packed/several.labels.txt'"
+    # two files of one name but for the ending must not become one sample
+    mkdir -p twins/a
+    cp photo.jpg twins/a/x.jpg && cp photo.jpg twins/a/x.jpeg && cp photo.jpg twins/a/x.y.jpg
+    expect "names that would be one stay apart" 0 $'a/x.jpg\na/x.cls\na/x-1.jpg\na/x-1.cls\na/x_y.jpg\na/x_y.cls' \
+        "vitro data pack twins --out packed --name twins >/dev/null && tar -tf packed/twins-000000.tar"
+}
+
+# The same picture twice is found, with the classes that differ, also in other data.
+test_duplicates() {
+    mkdir -p twice/a twice/b other/a
+    cp "$(ls photos/*/000001.png)" twice/a/1.png && cp twice/a/1.png twice/b/copy.png
+    cp "$(ls photos/*/000002.png)" twice/a/2.png && cp twice/a/2.png other/a/leak.png && cp photo.jpg other/a/photo.jpg
+    expect "the same file is found" 0 '*same file: b/copy.png = a/1.png  (b, but a)*1 repeat another image: 1 same file*1 of them under other classes*' \
+        'vitro data check twice'
+    expect "a leak is found" 0 '*1 are also in other: 1 same file*' 'vitro data check twice --against other --list pairs.csv'
+    expect "pairs are listed" 0 'kind,image,classes,other_data,other,other_classes,difference
+same_file,b/copy.png,b,twice,a/1.png,a,0
+same_file,a/2.png,a,other,a/leak.png,a,0' 'cat pairs.csv'
+    expect "--strict fails on them" 1 '*1 duplicates*' 'vitro data check twice --strict'
+    expect "several others" 0 '*also in other*also in photos*' 'vitro data check twice --against other photos'
+}
