@@ -62,7 +62,7 @@ struct vt_collection {
     void *state; /* the kind's own */
 };
 
-extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_synthetic_kind;
+extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_csv_kind, vt_idx_kind, vt_synthetic_kind;
 
 /* Room for size encoded bytes, which the caller then reads into b->bytes; at most VT_MAX_FILE_BYTES. */
 vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;

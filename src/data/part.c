@@ -14,17 +14,21 @@
 
 #define MAX_WEIGHT 1000000
 
-static const vt_collection_kind *const kinds[] = {&vt_folder_kind, &vt_wds_kind, &vt_idx_kind, &vt_synthetic_kind};
+static const vt_collection_kind *const kinds[] = {&vt_folder_kind, &vt_wds_kind, &vt_csv_kind, &vt_idx_kind,
+                                                  &vt_synthetic_kind};
 #define N_KINDS VT_COUNT_OF(kinds)
 
 /* One row an entry of kinds, and NULL at the end; forms and sentences stand here because a table of constants cannot
  * read them from another file. */
 const vt_source_help vt_source_kinds_help[] = {
-    {"folder", "folder:PATH", "class folders: PATH/CLASS/IMAGE.jpg or .png"},
-    {"wds", "wds:PATH/{000..012}.tar", "WebDataset shards, tar or tar.gz: KEY.jpg or KEY.png beside KEY.cls"},
+    {"folder", "folder:PATH", "class folders, PATH/CLASS/IMAGE.jpg, .png or .webp, or a tar or tar.gz of them"},
+    {"wds", "wds:PATH/{000..012}.tar?json_key=label",
+     "WebDataset shards, tar or tar.gz: KEY.jpg, .png or .webp beside KEY.cls, .json or .txt"},
+    {"csv", "csv:FILE?path=COLUMN&label=COLUMN&root=DIR",
+     "a list with a header: paths relative to FILE's folder or DIR; labels, several between ; or |"},
     {"idx", "idx:IMAGES,LABELS", "the two files of MNIST and its kin, plain or gzip"},
     {"synthetic", "synthetic:shapes?classes=16&noise=0.1&size=32&count=10000&seed=0",
-     "coloured shapes drawn on the fly; noise is the share of wrong labels"},
+     "coloured shapes drawn on the fly; noise is the share of wrong labels; count=endless never repeats one"},
     {NULL, NULL, NULL},
 };
 
@@ -40,19 +44,22 @@ const vt_source_help vt_source_options_help[] = {
 };
 static const char *const common_options[] = {"split", "limit", "labels", "weight"};
 
-/* A bare path: a folder, or something that ends in .tar, .tar.gz or .tgz. */
+/* A bare path: a folder, or something that ends in .tar, .tar.gz, .tgz, .csv or .tsv. */
 static const vt_collection_kind *kind_of_path(const char *path, vt_err *err)
 {
     if (vt_has_suffix(path, ".tar") || vt_has_suffix(path, ".tar.gz") || vt_has_suffix(path, ".tgz"))
         return &vt_wds_kind;
+    if (vt_has_suffix(path, ".csv") || vt_has_suffix(path, ".tsv"))
+        return &vt_csv_kind;
     if (vt_is_dir(path))
         return &vt_folder_kind;
     if (vt_is_file(path))
-        vt_fail(err, VT_EINVAL, "this file is no .tar, .tar.gz or .tgz; say what it is, as in idx:IMAGES,LABELS");
+        vt_fail(err, VT_EINVAL,
+                "this file is no .tar, .tar.gz, .tgz, .csv or .tsv; say what it is, as in idx:IMAGES,LABELS");
     else
         vt_fail(err, VT_EINVAL,
                 "no such folder or tar file; forms are folder:PATH, wds:PATH/{000..012}.tar, "
-                "idx:IMAGES,LABELS and synthetic:shapes");
+                "csv:FILE, idx:IMAGES,LABELS and synthetic:shapes");
     return NULL;
 }
 
@@ -67,7 +74,7 @@ static const vt_collection_kind *find_kind(const vt_spec *spec, vt_err *err)
             return kinds[i];
     }
     const char *near = vt_nearest(spec->kind, names, N_KINDS);
-    vt_fail(err, VT_EINVAL, "unknown kind of data '%s'%s%s%s; kinds are folder, wds, idx, synthetic", spec->kind,
+    vt_fail(err, VT_EINVAL, "unknown kind of data '%s'%s%s%s; kinds are folder, wds, csv, idx, synthetic", spec->kind,
             near ? "; did you mean '" : "", near ? near : "", near ? "'" : "");
     return NULL;
 }

@@ -132,7 +132,7 @@ static void test_wrong_specs(void **state)
         const char *spec, *word;
     } cases[] = {
         {"foldr:x", "did you mean 'folder'"},
-        {"http:x", "kinds are folder, wds, idx, synthetic"},
+        {"http:x", "kinds are folder, wds, csv, idx, synthetic"},
         {"synthetic:circles", "synthetic:shapes"},
         {"synthetic:", "nothing stands where"},
         {"", "nothing stands where"},
@@ -271,7 +271,7 @@ static void test_help(void **state)
         if (strcmp(h->name, "synthetic") == 0)
             vt_source_close(open_source("%s", h->form));
     }
-    assert_int_equal(n, 4);
+    assert_int_equal(n, 5);
 }
 
 static int clean(void **state)
