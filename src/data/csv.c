@@ -103,8 +103,7 @@ static vt_status add_row(csv *f, const char *path, uint64_t *changed, vt_err *er
     }
     f->rows[f->n++] = (row){f->names.len, (int64_t)st.st_size};
     vt_text_addn(&f->names, path, strlen(path) + 1);
-    *changed = *changed * 31 + ((uint64_t)st.st_size * 0x9e3779b97f4a7c15ull ^
-                                (uint64_t)st.st_mtim.tv_sec * 1000000007u ^ (uint64_t)st.st_mtim.tv_nsec);
+    *changed = *changed * 31 + vt_changed_mix(&st);
     return VT_OK;
 }
 
@@ -172,7 +171,7 @@ static vt_status csv_open(vt_collection *c, const vt_spec *spec, vt_err *err)
     csv *f = c->state = vt_xcalloc(1, sizeof *f);
     const char *root = vt_spec_get(spec, "root"), *slash = strrchr(spec->place, '/');
     f->file = vt_xstrdup(vt_path_base(spec->place));
-    f->root = root && *root ? vt_xstrdup(root)
+    f->root = root && *root          ? vt_xstrdup(root)
               : slash == spec->place ? vt_xstrdup("/")
               : slash                ? vt_xasprintf("%.*s", (int)(slash - spec->place), spec->place)
                                      : vt_xstrdup(".");

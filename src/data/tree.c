@@ -9,11 +9,6 @@
 #include "base/text.h"
 #include "data/collection.h"
 
-static uint64_t mix(int64_t size, int64_t seconds, int64_t nanoseconds)
-{
-    return (uint64_t)size * 0x9e3779b97f4a7c15ull ^ (uint64_t)seconds * 1000000007u ^ (uint64_t)nanoseconds;
-}
-
 /* --- a tar --- */
 
 /* '/' sorts before all bytes: a folder's members then follow it, as a walk meets them. */
@@ -229,12 +224,8 @@ vt_status vt_tree_look(const vt_tree *t, const char *path, vt_tree_entry *entry,
     if (!found || (link && stat(full, &st) != 0))
         status = vt_fail_errno(err, "%s", full);
     else
-        *entry = (vt_tree_entry){S_ISDIR(st.st_mode),
-                                 S_ISREG(st.st_mode),
-                                 link,
-                                 (int64_t)st.st_size,
-                                 0,
-                                 mix((int64_t)st.st_size, (int64_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec)};
+        *entry = (vt_tree_entry){S_ISDIR(st.st_mode), S_ISREG(st.st_mode), link, (int64_t)st.st_size, 0,
+                                 vt_changed_mix(&st)};
     free(full);
     return status;
 }

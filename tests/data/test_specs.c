@@ -89,11 +89,12 @@ static void test_choice(void **state)
 /* Breaks when classes of different sizes are not taken in proportion. */
 static void test_choice_in_proportion(void **state)
 {
-    unsigned char labels[8 + 1110] = {0, 0, 8, 1, 0, 0, 1110 >> 8, 1110 & 255}, images[16 + 1110];
+    unsigned char labels[8 + 1110] = {0, 0, 8, 1, 0, 0, 1110 >> 8, 1110 & 255}, images[16 + 2220];
     memset(labels + 8, 1, 100);
     memset(labels + 108, 2, 10);
-    memcpy(images, "\0\0\x08\3\0\0\4\x56\0\0\0\1\0\0\0\1", 16);
-    memset(images + 16, 7, 1110);
+    memcpy(images, "\0\0\x08\3\0\0\4\x56\0\0\0\1\0\0\0\2", 16);
+    for (int i = 0; i < 2220; i++) /* no two alike */
+        images[16 + i] = (unsigned char)(i % 2 ? i / 2 : i / 512);
     fx_write("p/labels", labels, sizeof labels);
     fx_write("p/images", images, sizeof images);
     static const char *const options[] = {"limit=111", "split=[50%:60%]"};
