@@ -16,6 +16,7 @@
 #include "data/spec.h"
 
 typedef struct vt_collection vt_collection;
+typedef struct vt_hierarchy vt_hierarchy; /* hierarchy.h */
 
 /* labels=FILE (label_sets.h): sample i has classes[rows[i].first] and the n - 1 behind it. */
 typedef struct {
@@ -60,7 +61,8 @@ struct vt_collection {
     size_t resident;  /* bytes that stay allocated, class names not counted */
     size_t image_bytes; /* of a decoded image where all have one size; 0: unknown before decoding */
     vt_label_sets labels;
-    void *state; /* the kind's own */
+    vt_hierarchy *hierarchy; /* or NULL */
+    void *state;             /* the kind's own */
 };
 
 extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_csv_kind, vt_idx_kind, vt_synthetic_kind;
