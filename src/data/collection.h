@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/hash.h"
 #include "base/status.h"
@@ -15,6 +16,7 @@
 #include "data/spec.h"
 
 typedef struct vt_collection vt_collection;
+typedef struct vt_hierarchy vt_hierarchy; /* hierarchy.h */
 
 /* labels=FILE (label_sets.h): sample i has classes[rows[i].first] and the n - 1 behind it. */
 typedef struct {
@@ -59,10 +61,19 @@ struct vt_collection {
     size_t resident;  /* bytes that stay allocated, class names not counted */
     size_t image_bytes; /* of a decoded image where all have one size; 0: unknown before decoding */
     vt_label_sets labels;
-    void *state; /* the kind's own */
+    vt_hierarchy *hierarchy; /* or NULL */
+    void *state;             /* the kind's own */
 };
 
-extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_idx_kind, vt_synthetic_kind;
+extern const vt_collection_kind vt_folder_kind, vt_wds_kind, vt_csv_kind, vt_idx_kind, vt_synthetic_kind;
+
+/* A mix of a file's size, time of change and place on the disk. */
+static inline uint64_t vt_changed_mix(const struct stat *st)
+{
+    uint64_t mix = (uint64_t)st->st_size * 0x9e3779b97f4a7c15ull ^ (uint64_t)st->st_mtim.tv_sec;
+    mix = mix * 0xd1342543de82ef95ull ^ (uint64_t)st->st_mtim.tv_nsec;
+    return mix * 0xd1342543de82ef95ull ^ (uint64_t)st->st_ino;
+}
 
 /* Room for size encoded bytes, which the caller then reads into b->bytes; at most VT_MAX_FILE_BYTES. */
 vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;

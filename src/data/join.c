@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "data/hierarchy.h"
 
 static const char between[] = " + ";
 
@@ -111,12 +112,30 @@ static vt_status unite_all(vt_class_list *list, vt_part *parts, int n, vt_err *e
     return VT_OK;
 }
 
+static void mark_inner(vt_class_list *list, const vt_part *parts, int n)
+{
+    for (int k = 0; k < n; k++) {
+        const vt_hierarchy *h = parts[k].all.hierarchy;
+        if (h && !list->inner) {
+            list->inner = vt_xcalloc((size_t)list->n, sizeof *list->inner);
+            list->bytes += (size_t)list->n * sizeof *list->inner;
+        }
+        for (int64_t c = 0; h && c < parts[k].all.classes; c++) {
+            int64_t class = parts[k].classes ? parts[k].classes[c] : c;
+            list->inner[class] = list->inner[class] || h->inner[c];
+        }
+    }
+}
+
 vt_status vt_join_classes(vt_part *parts, int n, vt_class_list *list, vt_err *err)
 {
     VT_TRY(check_names(parts, n, err));
     list->named = parts[0].all.class_names != NULL;
-    if (list->named)
-        return unite_all(list, parts, n, err);
+    if (list->named) {
+        VT_TRY(unite_all(list, parts, n, err));
+        mark_inner(list, parts, n);
+        return VT_OK;
+    }
     int64_t most = 0;
     for (int k = 0; k < n; k++)
         most = parts[k].all.classes > most ? parts[k].all.classes : most;
@@ -130,5 +149,6 @@ void vt_class_list_release(vt_class_list *list)
 {
     if (list->names)
         vt_free_names(list->names, (size_t)list->n);
+    free(list->inner);
     *list = (vt_class_list){0};
 }

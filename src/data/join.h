@@ -8,7 +8,8 @@
 typedef struct {
     char **names; /* the number where a class has no name */
     int64_t n;
-    bool named; /* false: bare numbers */
+    bool named;  /* false: bare numbers */
+    bool *inner; /* classes that are no leaves of some hierarchy; NULL: all are leaves */
     size_t bytes;
 } vt_class_list;
 

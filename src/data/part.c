@@ -9,22 +9,27 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "data/hierarchy.h"
 #include "data/label_sets.h"
 #include "data/select.h"
 
 #define MAX_WEIGHT 1000000
 
-static const vt_collection_kind *const kinds[] = {&vt_folder_kind, &vt_wds_kind, &vt_idx_kind, &vt_synthetic_kind};
+static const vt_collection_kind *const kinds[] = {&vt_folder_kind, &vt_wds_kind, &vt_csv_kind, &vt_idx_kind,
+                                                  &vt_synthetic_kind};
 #define N_KINDS VT_COUNT_OF(kinds)
 
 /* One row an entry of kinds, and NULL at the end; forms and sentences stand here because a table of constants cannot
  * read them from another file. */
 const vt_source_help vt_source_kinds_help[] = {
-    {"folder", "folder:PATH", "class folders: PATH/CLASS/IMAGE.jpg or .png"},
-    {"wds", "wds:PATH/{000..012}.tar", "WebDataset shards, tar or tar.gz: KEY.jpg or KEY.png beside KEY.cls"},
+    {"folder", "folder:PATH", "class folders, PATH/CLASS/IMAGE.jpg, .png or .webp, or a tar or tar.gz of them"},
+    {"wds", "wds:PATH/{000..012}.tar?json_key=label",
+     "WebDataset shards, tar or tar.gz: KEY.jpg, .png or .webp beside KEY.cls, .json or .txt"},
+    {"csv", "csv:FILE?path=COLUMN&label=COLUMN&root=DIR",
+     "a list with a header: paths relative to FILE's folder or DIR; labels, several between ; or |"},
     {"idx", "idx:IMAGES,LABELS", "the two files of MNIST and its kin, plain or gzip"},
     {"synthetic", "synthetic:shapes?classes=16&noise=0.1&size=32&count=10000&seed=0",
-     "coloured shapes drawn on the fly; noise is the share of wrong labels"},
+     "coloured shapes drawn on the fly; noise is the share of wrong labels; count=endless never repeats one"},
     {NULL, NULL, NULL},
 };
 
@@ -35,24 +40,29 @@ const vt_source_help vt_source_options_help[] = {
      "in SPEC + SPEC: draw from each in proportion to its weight; without weights every image once"},
     {"labels", "labels=FILE",
      "each sample's classes, none or several: a row is NAME, TAB, classes with TAB or comma between"},
+    {"hierarchy", "hierarchy=FILE",
+     "which class lies above which, a line CHILD, TAB, PARENT; ancestors=on makes those above a label labels too"},
     {"classes", "classes=FILE", "names of the classes in order, one a line; not for synthetic:"},
     {NULL, NULL, NULL},
 };
-static const char *const common_options[] = {"split", "limit", "labels", "weight"};
+static const char *const common_options[] = {"split", "limit", "labels", "weight", "hierarchy", "ancestors"};
 
-/* A bare path: a folder, or something that ends in .tar, .tar.gz or .tgz. */
+/* A bare path: a folder, or something that ends in .tar, .tar.gz, .tgz, .csv or .tsv. */
 static const vt_collection_kind *kind_of_path(const char *path, vt_err *err)
 {
     if (vt_has_suffix(path, ".tar") || vt_has_suffix(path, ".tar.gz") || vt_has_suffix(path, ".tgz"))
         return &vt_wds_kind;
+    if (vt_has_suffix(path, ".csv") || vt_has_suffix(path, ".tsv"))
+        return &vt_csv_kind;
     if (vt_is_dir(path))
         return &vt_folder_kind;
     if (vt_is_file(path))
-        vt_fail(err, VT_EINVAL, "this file is no .tar, .tar.gz or .tgz; say what it is, as in idx:IMAGES,LABELS");
+        vt_fail(err, VT_EINVAL,
+                "this file is no .tar, .tar.gz, .tgz, .csv or .tsv; say what it is, as in idx:IMAGES,LABELS");
     else
         vt_fail(err, VT_EINVAL,
                 "no such folder or tar file; forms are folder:PATH, wds:PATH/{000..012}.tar, "
-                "idx:IMAGES,LABELS and synthetic:shapes");
+                "csv:FILE, idx:IMAGES,LABELS and synthetic:shapes");
     return NULL;
 }
 
@@ -67,7 +77,7 @@ static const vt_collection_kind *find_kind(const vt_spec *spec, vt_err *err)
             return kinds[i];
     }
     const char *near = vt_nearest(spec->kind, names, N_KINDS);
-    vt_fail(err, VT_EINVAL, "unknown kind of data '%s'%s%s%s; kinds are folder, wds, idx, synthetic", spec->kind,
+    vt_fail(err, VT_EINVAL, "unknown kind of data '%s'%s%s%s; kinds are folder, wds, csv, idx, synthetic", spec->kind,
             near ? "; did you mean '" : "", near ? near : "", near ? "'" : "");
     return NULL;
 }
@@ -119,6 +129,32 @@ static vt_status read_labels(vt_part *p, vt_err *err)
     return path ? vt_label_sets_read(p->kind, &p->all, path, err) : VT_OK;
 }
 
+/* After samples were chosen, so that a hierarchy does not change the choice. */
+static vt_status read_hierarchy(vt_part *p, vt_err *err)
+{
+    const char *path = vt_spec_get(&p->spec, "hierarchy"), *ancestors = vt_spec_get(&p->spec, "ancestors");
+    bool on = ancestors && strcmp(ancestors, "on") == 0;
+    if (ancestors && !path)
+        return vt_fail(err, VT_EINVAL, "the option ancestors needs hierarchy=FILE");
+    if (ancestors && !on && strcmp(ancestors, "off") != 0)
+        return vt_fail(err, VT_EINVAL, "option ancestors is '%.40s'; it must be on or off", ancestors);
+    if (!path)
+        return VT_OK;
+    VT_TRY(vt_hierarchy_read(&p->all, path, on, err));
+    int32_t classes[VT_MAX_LABELS];
+    for (int64_t i = 0; p->all.labels.rows && i < p->count; i++) {
+        int n = vt_label_sets_of(p->kind, &p->all, vt_part_sample(p, i), classes);
+        n = vt_hierarchy_expand(p->all.hierarchy, classes, n, VT_MAX_LABELS);
+        if (n > VT_MAX_LABELS) {
+            char name[256];
+            p->kind->sample_name(&p->all, vt_part_sample(p, i), name, sizeof name);
+            return vt_fail(err, VT_EUNSUPPORTED, "%s has %d classes with their ancestors; the limit is %d", name, n,
+                           VT_MAX_LABELS);
+        }
+    }
+    return VT_OK;
+}
+
 /* The kind's messages name files; those of the SPEC itself get it in front. */
 vt_status vt_part_open(vt_part *p, const char *text, size_t n, vt_err *err)
 {
@@ -132,6 +168,8 @@ vt_status vt_part_open(vt_part *p, const char *text, size_t n, vt_err *err)
         VT_TRY(read_labels(p, err));
         assert(p->all.count >= 1 && p->all.classes >= 1);
         status = choose(p, err);
+        if (status == VT_OK)
+            status = read_hierarchy(p, err);
     }
     if (status == VT_OK)
         status = read_weight(p, err);
@@ -147,6 +185,7 @@ void vt_part_close(vt_part *p)
     if (p->kind)
         p->kind->close(&p->all);
     vt_label_sets_release(&p->all.labels);
+    vt_hierarchy_release(p->all.hierarchy);
     free(p->chosen);
     free(p->classes);
     vt_spec_release(&p->spec);
@@ -168,6 +207,8 @@ static int compare_classes(const void *a, const void *b)
 int vt_part_labels(const vt_part *p, int64_t i, int32_t classes[VT_MAX_LABELS])
 {
     int n = vt_label_sets_of(p->kind, &p->all, vt_part_sample(p, i), classes);
+    if (p->all.hierarchy)
+        n = vt_hierarchy_expand(p->all.hierarchy, classes, n, VT_MAX_LABELS);
     for (int k = 0; p->classes && k < n; k++)
         classes[k] = p->classes[classes[k]];
     if (p->classes && n > 1)

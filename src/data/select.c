@@ -2,9 +2,11 @@
 #include "data/select.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/philox.h"
 #include "data/label_sets.h"
+#include "data/twins.h"
 
 /* Fixed, so that a split means the same samples for ever. */
 #define MEMBER_KEY 0x53504c54u /* order within a class */
@@ -56,6 +58,65 @@ static void place_entries(const vt_collection_kind *kind, const vt_collection *c
     }
 }
 
+/* Moves every sample directly behind the first of its twins, in an order that is sorted already. rank: room for count.
+ */
+static void gather_twins(entry *entries, int64_t count, const uint32_t *first, uint32_t *rank)
+{
+    memset(rank, 0xff, (size_t)count * sizeof *rank);
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t group = first[entries[i].sample];
+        if (rank[group] == UINT32_MAX)
+            rank[group] = (uint32_t)i;
+        entries[i].place = rank[group];
+        entries[i].turn = (uint64_t)i;
+    }
+    qsort(entries, (size_t)count, sizeof *entries, compare_entries);
+}
+
+/* Where a cut before place `at` falls: behind the twins of what stands in front of it. */
+static int64_t cut(const entry *entries, int64_t count, const uint32_t *first, int64_t at)
+{
+    while (first && at > 0 && at < count && first[entries[at].sample] == first[entries[at - 1].sample])
+        at++;
+    return at;
+}
+
+static vt_status order_all(const vt_collection_kind *kind, const vt_collection *c, const uint32_t *twins,
+                           entry *entries, vt_err *err)
+{
+    int64_t classes = c->classes + (c->labels.rows != NULL), *members = calloc((size_t)classes * 2, sizeof *members);
+    uint32_t *rank = twins ? malloc((size_t)c->count * sizeof *rank) : NULL;
+    bool room = members && (rank || !twins);
+    if (room) {
+        place_entries(kind, c, classes, members, entries);
+        qsort(entries, (size_t)c->count, sizeof *entries, compare_entries);
+    }
+    if (room && twins)
+        gather_twins(entries, c->count, twins, rank);
+    free(members);
+    free(rank);
+    return room ? VT_OK : vt_fail(err, VT_ENOMEM, "no memory to choose among %lld samples", (long long)c->count);
+}
+
+/* The samples at places first .. last-1 of the order, in rising order. */
+static vt_status take(const entry *entries, int64_t first, int64_t last, int64_t limit, uint32_t **chosen, int64_t *n,
+                      vt_err *err)
+{
+    if (first >= last)
+        return vt_fail(err, VT_EINVAL, "the split holds none of the samples (those with the same bytes stay together)");
+    if (limit > last - first)
+        return vt_fail(err, VT_EINVAL, "option limit is %lld, but there are only %lld samples", (long long)limit,
+                       (long long)(last - first));
+    *n = limit > 0 ? limit : last - first;
+    *chosen = malloc((size_t)*n * sizeof **chosen);
+    if (!*chosen)
+        return vt_fail(err, VT_ENOMEM, "no memory to choose %lld samples", (long long)*n);
+    for (int64_t i = 0; i < *n; i++)
+        (*chosen)[i] = entries[first + i].sample;
+    qsort(*chosen, (size_t)*n, sizeof **chosen, compare_samples);
+    return VT_OK;
+}
+
 vt_status vt_select(const vt_collection_kind *kind, const vt_collection *c, int64_t from, int64_t to, int64_t limit,
                     uint32_t **chosen, int64_t *n, vt_err *err)
 {
@@ -65,26 +126,16 @@ vt_status vt_select(const vt_collection_kind *kind, const vt_collection *c, int6
     int64_t first = c->count * from / VT_SHARE_ALL, last = c->count * to / VT_SHARE_ALL;
     if (first >= last)
         return vt_fail(err, VT_EINVAL, "the split holds none of the %lld samples", (long long)c->count);
-    if (limit > last - first)
-        return vt_fail(err, VT_EINVAL, "option limit is %lld, but there are only %lld samples", (long long)limit,
-                       (long long)(last - first));
-    *n = limit > 0 ? limit : last - first;
+    uint32_t *twins = NULL;
+    if (from > 0 || to < VT_SHARE_ALL)
+        VT_TRY(vt_twins_find(kind, c, &twins, err));
     entry *entries = malloc((size_t)c->count * sizeof *entries);
-    int64_t classes = c->classes + (c->labels.rows != NULL), *members = calloc((size_t)classes * 2, sizeof *members);
-    *chosen = malloc((size_t)*n * sizeof **chosen);
-    vt_status status = VT_OK;
-    if (entries && members && *chosen) {
-        place_entries(kind, c, classes, members, entries);
-        qsort(entries, (size_t)c->count, sizeof *entries, compare_entries);
-        for (int64_t i = 0; i < *n; i++)
-            (*chosen)[i] = entries[first + i].sample;
-        qsort(*chosen, (size_t)*n, sizeof **chosen, compare_samples);
-    } else {
-        free(*chosen);
-        *chosen = NULL;
-        status = vt_fail(err, VT_ENOMEM, "no memory to choose among %lld samples", (long long)c->count);
-    }
+    vt_status status = entries ? order_all(kind, c, twins, entries, err)
+                               : vt_fail(err, VT_ENOMEM, "no memory to choose among %lld samples", (long long)c->count);
+    if (status == VT_OK)
+        status = take(entries, cut(entries, c->count, twins, first), cut(entries, c->count, twins, last), limit, chosen,
+                      n, err);
     free(entries);
-    free(members);
+    free(twins);
     return status;
 }

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "data/codec.h"
+#include "data/hierarchy.h"
 #include "data/join.h"
 #include "data/label_sets.h"
 #include "data/order.h"
@@ -33,6 +34,10 @@ static void count_labels(vt_source *s)
     s->single_labels = true;
     for (int k = 0; k < s->n_parts; k++) {
         const vt_part *p = &s->parts[k];
+        int above = p->all.hierarchy && !p->all.labels.rows ? vt_hierarchy_most(p->all.hierarchy, p->all.classes) : 0;
+        if (above + 1 > s->most_labels)
+            s->most_labels = above + 1;
+        s->single_labels = s->single_labels && above == 0;
         for (int64_t i = 0; p->all.labels.rows && i < p->count; i++) {
             int n = vt_part_labels(p, i, classes);
             s->most_labels = n > s->most_labels ? n : s->most_labels;
@@ -127,6 +132,12 @@ bool vt_source_has_names(const vt_source *s)
     return s->classes.named;
 }
 
+bool vt_source_is_leaf(const vt_source *s, int64_t c)
+{
+    assert(c >= 0 && c < s->classes.n);
+    return !s->classes.inner || !s->classes.inner[c];
+}
+
 int64_t vt_source_label(const vt_source *s, int64_t i)
 {
     const vt_part *p = part_of(s, i, &i);
@@ -160,9 +171,14 @@ void vt_source_class_counts(const vt_source *s, int64_t *counts)
     memset(counts, 0, (size_t)s->classes.n * sizeof *counts);
     for (int k = 0; k < s->n_parts; k++) {
         const vt_part *p = &s->parts[k];
-        int64_t each = !p->chosen && p->kind->each_class ? p->kind->each_class(&p->all) : 0;
-        for (int64_t c = 0; each > 0 && c < p->all.classes; c++)
-            counts[p->classes ? p->classes[c] : c] += each + (c < p->count - each * p->all.classes);
+        int64_t each = p->chosen || p->all.labels.rows || !p->kind->each_class ? 0 : p->kind->each_class(&p->all);
+        int64_t own = p->all.hierarchy ? p->all.hierarchy->own : p->all.classes;
+        for (int64_t c = 0; each > 0 && c < own; c++) {
+            classes[0] = (int32_t)c;
+            int n = p->all.hierarchy ? vt_hierarchy_expand(p->all.hierarchy, classes, 1, VT_MAX_LABELS) : 1;
+            for (int j = 0; j < n; j++)
+                counts[p->classes ? p->classes[classes[j]] : classes[j]] += each + (c < p->count - each * own);
+        }
         for (int64_t i = 0; each == 0 && i < p->count; i++) {
             int n = vt_part_labels(p, i, classes);
             for (int j = 0; j < n; j++)
@@ -226,6 +242,19 @@ static void hash_labels(const vt_part *p, vt_hasher *h)
     }
 }
 
+static void hash_hierarchy(const vt_part *p, vt_hasher *h)
+{
+    const vt_hierarchy *tree = p->all.hierarchy;
+    if (!tree)
+        return;
+    hash_line(h, "hierarchy %lld %d", (long long)tree->own, tree->first != NULL);
+    vt_hasher_add(h, tree->inner, (size_t)p->all.classes * sizeof *tree->inner);
+    if (tree->first) {
+        vt_hasher_add(h, tree->first, ((size_t)p->all.classes + 1) * sizeof *tree->first);
+        vt_hasher_add(h, tree->ancestors, tree->first[p->all.classes] * sizeof *tree->ancestors);
+    }
+}
+
 static void hash_part(const vt_part *p, vt_hasher *h)
 {
     if (p->kind->identify)
@@ -239,6 +268,7 @@ static void hash_part(const vt_part *p, vt_hasher *h)
             hash_line(h, "%lld", (long long)sample);
     }
     hash_labels(p, h);
+    hash_hierarchy(p, h);
 }
 
 void vt_source_fingerprint(const vt_source *s, char hex[VT_HASH_HEX])

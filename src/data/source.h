@@ -35,10 +35,15 @@ bool vt_source_is_endless(const vt_source *s);
 int64_t vt_source_classes(const vt_source *s);
 /* The folder's name, or that of classes=FILE; the number where a format has no names. */
 const char *vt_source_class_name(const vt_source *s, int64_t c);
+/* Whether hierarchy=FILE names the class as nobody's parent; without one every class is a leaf. Top-1, top-5 and error
+ * are over leaves. */
+bool vt_source_is_leaf(const vt_source *s, int64_t c);
 bool vt_source_has_names(const vt_source *s); /* false: classes are bare numbers */
-/* Sample i's class where it has one, 0 .. classes-1; of several the first, -1 where it has none (labels=FILE). */
+/* Sample i's class where it has one, 0 .. classes-1; of several the first (ancestors not counted), -1 where it has
+ * none.
+ */
 int64_t vt_source_label(const vt_source *s, int64_t i);
-/* Whether every sample has exactly one class; only labels=FILE can make it false. */
+/* Whether every sample has exactly one class. */
 bool vt_source_has_single_labels(const vt_source *s);
 /* Most classes that any sample has, at least 1. */
 int vt_source_most_labels(const vt_source *s);

@@ -223,7 +223,7 @@ vt_status vt_tar_next(vt_tar *t, vt_tar_member *member, bool *end, vt_err *err)
             *member = (vt_tar_member){t->name.s ? t->name.s : "", offset, size, false, false};
             return VT_OK;
         }
-        if (type == '5' || type == '1' || type == '2') {
+        if (t->name.len > 0 && (type == '5' || type == '1' || type == '2')) {
             *member = (vt_tar_member){t->name.s ? t->name.s : "", offset, 0, type == '5', type != '5'};
             return VT_OK;
         }

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "data/collection.h"
 #include "data/tar.h"
 #include "data/unpack.h"
 
@@ -167,8 +168,7 @@ vt_status vt_tar_index_open(vt_tar_index *x, const char *path, vt_err *err)
         return vt_fail_errno(err, "%s", x->path);
     if (!S_ISREG(st.st_mode))
         return vt_fail(err, VT_EINVAL, "%s: not a regular file", x->path);
-    x->changed = (uint64_t)st.st_size * 0x9e3779b97f4a7c15ull ^ (uint64_t)st.st_mtim.tv_sec * 1000000007u ^
-                 (uint64_t)st.st_mtim.tv_nsec;
+    x->changed = vt_changed_mix(&st);
     return list_members(x, path, &st, err);
 }
 

@@ -158,8 +158,10 @@ static vt_status index_shard(wds *w, int32_t index, vt_err *err)
     VT_TRY(index_members(w, index, err));
     vt_tar_index_drop_list(&s->tar);
     if (w->n == before)
-        return vt_fail(err, VT_EFORMAT, "%s: holds no samples; they are pairs KEY.jpg (or .png, .webp) and KEY.cls",
-                       s->given);
+        return vt_fail(err, VT_EFORMAT,
+                       "%s: holds no samples; they are pairs KEY.jpg (or .png, .webp) and KEY.cls; a tar of "
+                       "class folders is named folder:%s",
+                       s->given, s->given);
     if (w->n_shards > MAX_OPEN)
         vt_tar_index_drop_file(&s->tar);
     return VT_OK;

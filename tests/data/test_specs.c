@@ -89,11 +89,12 @@ static void test_choice(void **state)
 /* Breaks when classes of different sizes are not taken in proportion. */
 static void test_choice_in_proportion(void **state)
 {
-    unsigned char labels[8 + 1110] = {0, 0, 8, 1, 0, 0, 1110 >> 8, 1110 & 255}, images[16 + 1110];
+    unsigned char labels[8 + 1110] = {0, 0, 8, 1, 0, 0, 1110 >> 8, 1110 & 255}, images[16 + 2220];
     memset(labels + 8, 1, 100);
     memset(labels + 108, 2, 10);
-    memcpy(images, "\0\0\x08\3\0\0\4\x56\0\0\0\1\0\0\0\1", 16);
-    memset(images + 16, 7, 1110);
+    memcpy(images, "\0\0\x08\3\0\0\4\x56\0\0\0\1\0\0\0\2", 16);
+    for (int i = 0; i < 2220; i++) /* no two alike */
+        images[16 + i] = (unsigned char)(i % 2 ? i / 2 : i / 512);
     fx_write("p/labels", labels, sizeof labels);
     fx_write("p/images", images, sizeof images);
     static const char *const options[] = {"limit=111", "split=[50%:60%]"};
@@ -132,7 +133,7 @@ static void test_wrong_specs(void **state)
         const char *spec, *word;
     } cases[] = {
         {"foldr:x", "did you mean 'folder'"},
-        {"http:x", "kinds are folder, wds, idx, synthetic"},
+        {"http:x", "kinds are folder, wds, csv, idx, synthetic"},
         {"synthetic:circles", "synthetic:shapes"},
         {"synthetic:", "nothing stands where"},
         {"", "nothing stands where"},
@@ -271,7 +272,7 @@ static void test_help(void **state)
         if (strcmp(h->name, "synthetic") == 0)
             vt_source_close(open_source("%s", h->form));
     }
-    assert_int_equal(n, 4);
+    assert_int_equal(n, 5);
 }
 
 static int clean(void **state)
