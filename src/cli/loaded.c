@@ -118,6 +118,7 @@ vt_status vt_loaded_open(vt_loaded *l, const vt_args *args, const vt_load_option
     VT_TRY(vt_checkpoint_read_info(l->dir, &l->info, err));
     if (vt_preprocess_parse(&l->preprocess, l->info.preprocess, err) != VT_OK)
         return vt_prefix(err, "%s/config.json", l->dir);
+    l->preprocess.orient = l->info.orient;
     VT_TRY(open_engine(l, o, err));
     return vt_checkpoint_load_model(l->dir, &l->engine, err);
 }

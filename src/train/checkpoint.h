@@ -16,6 +16,7 @@ typedef struct {
     char **class_names; /* model.classes of them */
     bool named;         /* false: classes are bare numbers */
     char *preprocess;   /* the evaluation list */
+    bool orient;        /* images are turned upright before it (data.orient) */
     vt_pixel_range pixels;
     int loss; /* vt_loss_kind that it was trained with */
     int64_t step, images;

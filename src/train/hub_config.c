@@ -102,12 +102,12 @@ static json_t *by_color(const float x[3])
 static json_t *own_section(const vt_checkpoint_info *info)
 {
     const vt_model_config *c = &info->model;
-    return json_pack("{s:I, s:s, s:I, s:f, s:f, s:s, s:s, s:o, s:o, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp,
+    return json_pack("{s:I, s:s, s:I, s:f, s:f, s:s, s:s, s:b, s:o, s:o, s:b, s:I, s:I}", "mlp", (json_int_t)c->mlp,
                      "positions", vt_positions_names[c->positions], "representation", (json_int_t)c->representation,
                      "norm_eps", c->norm_eps, "head_bias", c->head_bias, "loss", vt_xent_names[info->loss],
-                     "preprocess", info->preprocess, "pixel_scale", by_color(info->pixels.scale), "pixel_offset",
-                     by_color(info->pixels.offset), "classes_named", info->named, "step", (json_int_t)info->step,
-                     "images", (json_int_t)info->images);
+                     "preprocess", info->preprocess, "orient", info->orient, "pixel_scale",
+                     by_color(info->pixels.scale), "pixel_offset", by_color(info->pixels.offset), "classes_named",
+                     info->named, "step", (json_int_t)info->step, "images", (json_int_t)info->images);
 }
 
 vt_status vt_hub_config_save(const char *path, const vt_checkpoint_info *info, vt_err *err)
@@ -238,6 +238,7 @@ static vt_status load_own(const json_t *own, const char *path, vt_checkpoint_inf
     if (vt_preprocess_parse(&parsed, preprocess, err) != VT_OK)
         return vt_prefix(err, "%s: preprocess", path);
     info->preprocess = vt_xstrdup(preprocess);
+    info->orient = json_is_true(json_object_get(own, "orient")); /* absent: written before there was a choice */
     VT_TRY(get_name(own, "loss", vt_xent_names, VT_LOSS_SIGMOID, path, &info->loss, err));
     info->named = json_is_true(json_object_get(own, "classes_named"));
     return VT_OK;

@@ -98,6 +98,7 @@ static void describe(vt_trainer *tr)
         tr->info.class_names[c] =
             c < named ? vt_xstrdup(vt_source_class_name(tr->source, c)) : vt_xasprintf("unused %lld", (long long)c);
     vt_preprocess_print(&tr->t.eval_preprocess, &list);
+    tr->info.orient = tr->t.eval_preprocess.orient;
     tr->info.preprocess = vt_xstrdup(list.s ? list.s : "");
     vt_text_release(&list);
     hash_recipe(tr->recipe, tr->state.recipe_hash);

@@ -120,10 +120,10 @@ static vt_status resolve_preprocess(const char *key, const char *list, vt_size i
     if (vt_preprocess_parse(p, list, err) != VT_OK || vt_preprocess_check(p, image.height, image.width, err) != VT_OK)
         return vt_prefix(err, "%s", key);
     if (!may_be_random && vt_preprocess_is_random(p))
-        return vt_fail(
-            err, VT_EINVAL,
-            "%s is %s; an evaluation must not draw random numbers: use resize, resize_small, central_crop or pad", key,
-            list);
+        return vt_fail(err, VT_EINVAL,
+                       "%s is %s; an evaluation must not draw random numbers: use resize, resize_small, central_crop, "
+                       "center_crop or pad",
+                       key, list);
     return VT_OK;
 }
 
@@ -308,6 +308,7 @@ vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_tr
     VT_TRY(resolve_preprocess("data.preprocess", r->data.preprocess, r->model.image, true, &t->preprocess, err));
     VT_TRY(resolve_preprocess("data.eval_preprocess", r->data.eval_preprocess, r->model.image, false,
                               &t->eval_preprocess, err));
+    t->preprocess.orient = t->eval_preprocess.orient = r->data.orient == VT_ORIENT_EXIF;
     VT_TRY(vt_recipe_pixels(r, &t->pixels, err));
 
     VT_TRY(check_max_bad(r, err));

@@ -10,6 +10,9 @@
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 
+/* What the orientation that a file notes does to its pixels. */
+typedef enum { VT_ORIENT_EXIF, VT_ORIENT_NONE } vt_orient_kind;
+
 /* What happens when a number is not finite. */
 typedef enum { VT_SAMPLING_NATURAL, VT_SAMPLING_BALANCED } vt_sampling;
 typedef enum { VT_DIVERGED_STOP, VT_DIVERGED_SKIP } vt_on_divergence;
@@ -41,6 +44,7 @@ typedef struct {
         char *train, *eval;                 /* SPECs; eval "": none */
         int sampling;                       /* vt_sampling */
         char *preprocess, *eval_preprocess; /* lists */
+        int orient;                         /* vt_orient_kind */
         double value_min, value_max;
         char *mean, *std;  /* lists of 3; "": value_min and value_max */
         int64_t workers;   /* 0: auto */

@@ -11,6 +11,8 @@
 static const char *const recompute_names[] = {"none", "block", NULL};
 static const char *const sampling_names[] = {"natural", "balanced", NULL}; /* vt_sampling */
 static const char *const real_names[] = {"f32", "bf16", NULL};             /* vt_real */
+static const char *const orient_names[] = {"exif", "none", NULL}; /* vt_orient_kind */
+static const char *const real_names[] = {"f32", "bf16", NULL};    /* vt_real */
 
 #define AT(field) offsetof(vt_recipe, field)
 #define NO_LIMIT  1e18
@@ -85,6 +87,10 @@ const vt_key vt_recipe_keys[] = {
     {"data.eval_preprocess", VT_KEY_STRING, AT(data.eval_preprocess), NULL, 0, 0, NULL, NULL, false,
      "what happens to an image that is evaluated or predicted: a list without randomness, [resize_small(256), "
      "central_crop(224)]"},
+    {"data.orient", VT_KEY_ENUM, AT(data.orient), "exif", 0, 0, orient_names, NULL, false,
+     "before all else, an image is turned upright as its file's EXIF data say, in training and evaluation; none: taken "
+     "as "
+     "stored"},
     {"data.value_min", VT_KEY_F64, AT(data.value_min), "-1", -1e6, 1e6, NULL, NULL, false,
      "the value that a pixel of 0 becomes"},
     {"data.value_max", VT_KEY_F64, AT(data.value_max), "1", -1e6, 1e6, NULL, NULL, false,

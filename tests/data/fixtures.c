@@ -101,6 +101,12 @@ unsigned char *fx_png(int64_t width, int64_t height, uint32_t seed, size_t *size
 
 unsigned char *fx_jpeg(int64_t width, int64_t height, uint32_t seed, bool progressive, size_t *size)
 {
+    return fx_jpeg_sampled(width, height, seed, progressive, 2, 2, size);
+}
+
+unsigned char *fx_jpeg_sampled(int64_t width, int64_t height, uint32_t seed, bool progressive, int across, int down,
+                               size_t *size)
+{
     vt_image im = {0};
     struct jpeg_compress_struct c;
     struct jpeg_error_mgr errors;
@@ -115,6 +121,8 @@ unsigned char *fx_jpeg(int64_t width, int64_t height, uint32_t seed, bool progre
     c.input_components = 3;
     c.in_color_space = JCS_RGB;
     jpeg_set_defaults(&c);
+    c.comp_info[0].h_samp_factor = across;
+    c.comp_info[0].v_samp_factor = down;
     if (progressive)
         jpeg_simple_progression(&c);
     jpeg_start_compress(&c, TRUE);

@@ -30,6 +30,9 @@ const char *fx_real(const char *name);
 void fx_image(vt_image *im, int64_t width, int64_t height, uint32_t seed);
 unsigned char *fx_png(int64_t width, int64_t height, uint32_t seed, size_t *size);
 unsigned char *fx_jpeg(int64_t width, int64_t height, uint32_t seed, bool progressive, size_t *size);
+/* With chroma reduced by across and down, 1 or 2 each; fx_jpeg takes 2 and 2. */
+unsigned char *fx_jpeg_sampled(int64_t width, int64_t height, uint32_t seed, bool progressive, int across, int down,
+                               size_t *size);
 
 /* Appends a ustar member, or the end mark. */
 void fx_tar_member(vt_text *tar, const char *name, char type, const void *data, size_t size);
