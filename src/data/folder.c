@@ -53,7 +53,7 @@ static vt_status add_entry(folder *f, const char *relative, int32_t label, int d
     VT_TRY(vt_tree_look(&f->tree, relative, &entry, err));
     if (entry.folder && !entry.link && depth < MAX_DEPTH)
         return add_folder(f, relative, label, depth + 1, err);
-    if (entry.file && vt_is_image_name(relative))
+    if (entry.file && vt_image_has_suffix(relative))
         return add_file(f, relative, &entry, label, err);
     f->others++;
     return VT_OK;
@@ -118,7 +118,7 @@ static vt_status fail_without_classes(const char *root, char **names, size_t n, 
         if (vt_has_suffix(names[i], ".tar") || vt_has_suffix(names[i], ".tar.gz"))
             return vt_fail(err, VT_EINVAL, "%s holds tar files but no class folders; name the shards: wds:%s/%s", root,
                            root, names[i]);
-        if (vt_is_image_name(names[i]))
+        if (vt_image_has_suffix(names[i]))
             return vt_fail(err, VT_EINVAL, "%s holds images but no class folders; put them into %s/CLASS/", root, root);
     }
     return vt_fail(err, VT_EINVAL, "%s has no class folders; images belong into %s/CLASS/", root, root);

@@ -10,9 +10,8 @@
 
 static const char *const recompute_names[] = {"none", "block", NULL};
 static const char *const sampling_names[] = {"natural", "balanced", NULL}; /* vt_sampling */
+static const char *const orient_names[] = {"exif", "none", NULL};          /* vt_orient_kind */
 static const char *const real_names[] = {"f32", "bf16", NULL};             /* vt_real */
-static const char *const orient_names[] = {"exif", "none", NULL}; /* vt_orient_kind */
-static const char *const real_names[] = {"f32", "bf16", NULL};    /* vt_real */
 
 #define AT(field) offsetof(vt_recipe, field)
 #define NO_LIMIT  1e18
@@ -28,7 +27,8 @@ const vt_key vt_recipe_keys[] = {
      "transformers' ViT, DINOv2, SigLIP and CLIP, OpenCLIP), or big_vision's .npz (docs/transfer.md); the keys model.* "
      "and data.mean that its file tells may be left out, and the classifier is new unless its classes are the data's"},
     {"init_positions", VT_KEY_ENUM, AT(init_positions), "auto", 0, 0, vt_resample_names, NULL, false,
-     "how init's position embeddings are resized for another resolution: bilinear (big_vision), bicubic (timm), or auto "
+     "how init's position embeddings are resized for another resolution: bilinear (big_vision), bicubic (timm), or "
+     "auto "
      "by the file"},
 
     {"model.shape", VT_KEY_STRING, AT(model.shape), NULL, 0, 0, NULL, NULL, false,
