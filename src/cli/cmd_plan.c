@@ -120,7 +120,7 @@ static int list_parts(const vt_model_config *c, const vt_param_counts *p, part l
         {"blocks", "attention and MLP", p->blocks, false},
         {"final norm", "", p->final_norm, false},
         {"body", "the sum so far: what the paper counts", p->body, false},
-        {"class token", "", p->class_token, true},
+        {"tokens in front", "class token, registers", p->front, true},
         {"MAP head", "attention pooling", p->map_head, true},
         {"representation layer", "tanh, before the classifier", p->representation, true},
         {"classifier", c->classes ? "weights and biases" : "none: no classes given", p->classifier, false},

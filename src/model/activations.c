@@ -1,11 +1,12 @@
 /* Where a pass keeps its tensors. One function counts and places (base/arena.h), so the plan is what is taken.
  *
  * Training, elements per token and block: x D, LN1 D, qkv 3D, attention D, mid D, LN2 D, fc1 before and after GELU 2M,
- * and statistics; that is 8D + 2M, 16D at M = 4D. All but x and mid are of the body's type: 4 bytes each, or 2 with
- * bf16. Gradients inside a block take one shared set: dx and narrow D, wide max(3D, M, 3P^2); with bf16 dx has a
- * rounded copy. recompute: block keeps only x of every block and one set of the rest, which backward fills again.
- * Evaluation keeps one x, one narrow (LN1, attention, LN2 in turn), one wide (qkv, MLP in turn): the same code of
- * block.c runs in place, because no operation reads what a shared buffer held before it was written over. */
+ * and statistics; that is 8D + 2M, 16D at M = 4D; 2D more with qk_norm, 2D with layer_scale, M with swiglu. All but x
+ * and mid are of the body's type: 4 bytes each, or 2 with bf16. Gradients inside a block take one shared set: dx and
+ * narrow D, wide max(3D, M, 3P^2); with bf16 dx has a rounded copy. recompute: block keeps only x of every block and
+ * one set of the rest, which backward fills again. Evaluation keeps one x, one narrow (LN1, attention, LN2 in turn),
+ * one wide (qkv, MLP in turn): the same code of block.c runs in place, because no operation reads what a shared buffer
+ * held before it was written over. */
 #include "model/layout.h"
 
 #include <assert.h>
@@ -26,19 +27,26 @@ static vt_block_acts place_block(const vt_model *m, vt_arena *arena)
     const vt_model_config *c = &m->config;
     int64_t rows = m->use.samples * m->tokens;
     size_t bytes = vt_model_bytes(m->use.type);
-    vt_block_acts b;
+    vt_block_acts b = {0};
     b.norm1 = vt_arena_take(arena, rows * c->width, bytes);
     b.mean1 = take(arena, rows);
     b.rstd1 = take(arena, rows);
     b.qkv = vt_arena_take(arena, rows * 3 * c->width, bytes);
+    if (c->qk_norm) {
+        b.qk = vt_arena_take(arena, 2 * rows * c->width, bytes);
+        b.qk_mean = take(arena, 2 * rows * c->heads);
+        b.qk_rstd = take(arena, 2 * rows * c->heads);
+    }
     b.attn = vt_arena_take(arena, rows * c->width, bytes);
     b.lse = take(arena, rows * c->heads);
     b.mid = take(arena, rows * c->width);
     b.norm2 = vt_arena_take(arena, rows * c->width, bytes);
     b.mean2 = take(arena, rows);
     b.rstd2 = take(arena, rows);
-    b.pre = vt_arena_take(arena, rows * c->mlp, bytes);
+    b.pre = vt_arena_take(arena, rows * m->fc1_width, bytes);
     b.act = vt_arena_take(arena, rows * c->mlp, bytes);
+    for (int i = 0; i < 2 && c->layer_scale > 0; i++)
+        b.scaled[i] = vt_arena_take(arena, rows * c->width, bytes);
     return b;
 }
 
@@ -46,6 +54,8 @@ static void place_blocks_train(vt_model *m, vt_arena *arena)
 {
     struct vt_model_layout *a = m->layout;
     int64_t depth = m->config.depth, count = m->use.samples * m->tokens * m->config.width;
+    if (m->config.norm_pre)
+        a->unnormed = take(arena, count);
     for (int64_t l = 0; l < depth; l++) {
         a->x[l] = take(arena, count);
         bool own = l == 0 || m->use.recompute == VT_RECOMPUTE_NONE;
@@ -58,12 +68,21 @@ static void place_blocks_train(vt_model *m, vt_arena *arena)
     a->unjoined = a->x[1];
 }
 
+/* Where in wide the product of gate and value lies: behind them. */
+static void *gated(const vt_model *m)
+{
+    int64_t rows = m->use.samples * m->tokens, bytes = (int64_t)vt_model_bytes(m->use.type);
+    return m->layout->wide == NULL ? NULL : (char *)m->layout->wide + rows * m->fc1_width * bytes;
+}
+
 static void place_blocks_eval(vt_model *m, vt_arena *arena)
 {
     struct vt_model_layout *a = m->layout;
     int64_t rows = m->use.samples * m->tokens;
     float *x = take(arena, rows * m->config.width), *mean = take(arena, rows), *rstd = take(arena, rows);
     float *lse = take(arena, rows * m->config.heads);
+    bool gate = m->config.mlp_kind == VT_MLP_SWIGLU;
+    a->unnormed = x;
     for (int64_t l = 0; l < m->config.depth; l++) {
         a->x[l] = x;
         a->acts[l] = (vt_block_acts){.norm1 = a->narrow,
@@ -76,8 +95,8 @@ static void place_blocks_eval(vt_model *m, vt_arena *arena)
                                      .norm2 = a->narrow,
                                      .mean2 = mean,
                                      .rstd2 = rstd,
-                                     .pre = NULL,
-                                     .act = a->wide};
+                                     .pre = gate ? a->wide : NULL,
+                                     .act = gate ? gated(m) : a->wide};
     }
     a->x[m->config.depth] = x;
     a->dx = NULL;
@@ -92,9 +111,9 @@ static void place_head(vt_model *m, vt_arena *arena)
     int64_t samples = m->use.samples, rows = samples * m->tokens;
     bool train = m->use.train;
     vt_head_acts h = {0};
-    h.norm = train ? take(arena, rows * c->width) : a->x[c->depth];
-    h.mean = take(arena, rows);
-    h.rstd = take(arena, rows);
+    h.norm = train && !c->norm_pooled ? take(arena, rows * c->width) : a->x[c->depth];
+    h.mean = take(arena, c->norm_pooled ? samples : rows);
+    h.rstd = take(arena, c->norm_pooled ? samples : rows);
     if (c->head == VT_HEAD_MAP) {
         h.q = take(arena, c->width);
         h.kv = train ? take(arena, rows * 2 * c->width) : a->wide;
@@ -112,6 +131,7 @@ static void place_head(vt_model *m, vt_arena *arena)
         h.pooled = take(arena, samples * c->width);
         h.rep_pre = train ? take(arena, samples * m->feature_width) : NULL;
     }
+    h.raw = train && c->norm_pooled ? take(arena, samples * c->width) : h.pooled;
     a->head_acts = h;
 }
 
@@ -152,7 +172,9 @@ static void place_workspace(vt_model *m, vt_arena *arena)
     const vt_model_config *c = &m->config;
     int64_t rows = m->use.samples * m->tokens, bytes = (int64_t)vt_model_bytes(m->use.type);
     int64_t narrow = bytes * c->width, wide = bytes * max_i64(max_i64(3 * c->width, c->mlp), m->patch_dim);
-    if (c->head == VT_HEAD_TOK && !m->use.train)
+    if (c->mlp_kind == VT_MLP_SWIGLU && !m->use.train)
+        wide = max_i64(wide, bytes * (m->fc1_width + c->mlp));
+    if (m->front > 0 && !m->use.train)
         narrow = (int64_t)sizeof(float) * c->width;
     if (c->head == VT_HEAD_MAP)
         wide = max_i64(wide, (int64_t)sizeof(float) * 2 * c->width);
@@ -185,6 +207,11 @@ void vt_model_place_activations(vt_model *m, vt_arena *arena, const vt_model_use
     m->logits = take(arena, use->samples * c->classes);
     m->loss = take(arena, use->samples);
     place_workspace(m, arena);
+    a->unnormed = a->pre_mean = a->pre_rstd = NULL;
+    if (c->norm_pre) {
+        a->pre_mean = take(arena, use->samples * m->tokens);
+        a->pre_rstd = take(arena, use->samples * m->tokens);
+    }
     if (use->train)
         place_blocks_train(m, arena);
     else

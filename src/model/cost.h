@@ -8,7 +8,7 @@ typedef struct {
     int64_t embed, positions, blocks,
         final_norm;         /* the body, as the paper counts it (spec 1.2); a sincos2d table too */
     int64_t body;           /* sum of the four */
-    int64_t class_token;    /* tok only */
+    int64_t front;          /* class token and registers, if any */
     int64_t map_head;       /* map only */
     int64_t representation; /* the tanh layer, if any */
     int64_t classifier;

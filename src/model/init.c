@@ -39,6 +39,8 @@ static distribution distribution_of(const vt_model *m, const vt_init_rule *rule)
         return (distribution){rule->kind, 0.0};
     case VT_INIT_TINY:
         return (distribution){rule->kind, 1e-6};
+    case VT_INIT_SCALE:
+        return (distribution){rule->kind, m->config.layer_scale};
     case VT_INIT_HEAD_BIAS:
         return (distribution){rule->kind, m->config.head_bias};
     }
@@ -67,6 +69,7 @@ static float draw(vt_rng *rng, distribution d)
     case VT_INIT_ZERO:
     case VT_INIT_ONE:
     case VT_INIT_SINCOS:
+    case VT_INIT_SCALE:
     case VT_INIT_HEAD_BIAS:
         break;
     }

@@ -19,7 +19,12 @@ vt_status vt_model_init(vt_model *m, const vt_model_config *config, vt_err *err)
     m->grid_h = config->image_height / config->patch;
     m->grid_w = config->image_width / config->patch;
     m->patches = m->grid_h * m->grid_w;
-    m->tokens = m->patches + (config->head == VT_HEAD_TOK);
+    m->config.class_token = (int)vt_model_class_token(config);
+    m->token = m->config.class_token != VT_TOKEN_NONE;
+    m->token_position = m->config.class_token == VT_TOKEN_POSITION;
+    m->front = (m->token ? 1 : 0) + config->registers;
+    m->tokens = m->front + m->patches;
+    m->fc1_width = config->mlp_kind == VT_MLP_SWIGLU ? 2 * config->mlp : config->mlp;
     m->feature_width = config->representation > 0 ? config->representation : config->width;
     m->head_width = config->width / config->heads;
     m->patch_dim = 3 * config->patch * config->patch;
@@ -37,6 +42,7 @@ void vt_model_release(vt_model *m)
 {
     if (m->layout != NULL) {
         free(m->layout->init);
+        free(m->layout->rows);
         free(m->layout->x);
         free(m->layout->acts);
     }

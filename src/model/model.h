@@ -96,9 +96,12 @@ typedef struct vt_block_acts vt_block_acts;
 
 typedef struct {
     vt_model_config config;
-    int64_t grid_h, grid_w, patches, tokens; /* tokens: patches, and one more with the head tok */
-    int64_t head_width, patch_dim;           /* D/H; 3 P^2 */
-    int64_t feature_width;                   /* representation, or width without that layer */
+    int64_t grid_h, grid_w, patches;
+    int64_t front, tokens;         /* tokens before the patches: class token, registers; all */
+    bool token, token_position;    /* whether there is a class token, and in pos_embed a row for it before the others */
+    int64_t head_width, patch_dim; /* D/H; 3 P^2 */
+    int64_t fc1_width;             /* of the first product in an MLP: M, or 2M (swiglu) */
+    int64_t feature_width;         /* representation, or width without that layer */
 
     vt_tensor *params; /* the table: embedding, blocks, final norm, head, classifier, in forward order; owned */
     int n_params;

@@ -15,11 +15,10 @@ void vt_model_tell(const vt_pass *p, const char *prefix, int64_t l, const char *
     p->visit(p->visit_context, name, type, x, count);
 }
 
-void vt_model_seen_params(const vt_pass *p, const vt_tensor *w, int n)
+void vt_model_seen_param(const vt_pass *p, const vt_tensor *w)
 {
-    for (int i = 0; i < n; i++)
-        if (!w[i].frozen)
-            seen_grad(p, NO_BLOCK, w[i].name, w[i].grad_type, w[i].grad, w[i].count);
+    if (w != NULL && !w->frozen)
+        seen_grad(p, NO_BLOCK, w->name, w->grad_type, w->grad, w->count);
 }
 
 void *vt_model_grad_or_discard(const vt_model *m, const vt_tensor *t)
@@ -27,19 +26,22 @@ void *vt_model_grad_or_discard(const vt_model *m, const vt_tensor *t)
     return t->frozen ? m->layout->discarded : t->grad;
 }
 
-void vt_model_linear_params(const vt_model *m, const vt_pass *p, const vt_tensor *w, vt_real type, int64_t tokens,
+void vt_model_linear_params(const vt_model *m, const vt_pass *p, vt_rows w, vt_real type, int64_t tokens,
                             const void *dy, const void *x)
 {
-    int64_t out = w[0].dims[0];
-    if (w[0].frozen && w[1].frozen)
+    const vt_tensor *weight = w[0], *bias = w[1];
+    int64_t out = weight->dims[0];
+    if (weight->frozen && (bias == NULL || bias->frozen))
         return;
     /* A frozen weight with a trained bias: a product of one column, thrown away, beside the bias's sums. Both go
      * through `discarded` where the weight's gradient would, so it is of that type too. */
-    vt_run(p->backend, linear_dw, .samples = p->samples, .tokens = tokens, .in = w[0].frozen ? 1 : w[0].count / out,
-           .out = out, .type = type, .grad_type = w[0].frozen ? w[1].grad_type : w[0].grad_type, .dy = dy, .x = x,
-           .slices = p->slices, .accumulate = p->accumulate, .dw = vt_model_grad_or_discard(m, &w[0]),
-           .dbias = w[1].grad);
-    vt_model_seen_params(p, w, 2);
+    vt_run(p->backend, linear_dw, .samples = p->samples, .tokens = tokens,
+           .in = weight->frozen ? 1 : weight->count / out, .out = out, .type = type,
+           .grad_type = weight->frozen ? bias->grad_type : weight->grad_type, .dy = dy, .x = x, .slices = p->slices,
+           .accumulate = p->accumulate, .dw = vt_model_grad_or_discard(m, weight),
+           .dbias = bias != NULL ? bias->grad : NULL);
+    vt_model_seen_param(p, weight);
+    vt_model_seen_param(p, bias);
 }
 
 /* The chance that a sample's branch is left out: 0 in the first block, use.drop_path in the last. */

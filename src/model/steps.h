@@ -10,10 +10,12 @@ static inline void *vt_model_at(vt_real type, void *x, int64_t i)
     return (char *)x + i * (int64_t)vt_model_bytes(type);
 }
 
-/* The body's GELU. */
+/* The MLPs' activation. */
 static inline vt_act vt_model_gelu(const vt_model *m)
 {
-    return m->config.gelu == VT_GELU_ERF ? VT_ACT_GELU_ERF : VT_ACT_GELU_TANH;
+    static const vt_act acts[] = {
+        [VT_GELU_TANH] = VT_ACT_GELU_TANH, [VT_GELU_ERF] = VT_ACT_GELU_ERF, [VT_GELU_QUICK] = VT_ACT_GELU_QUICK};
+    return acts[m->config.gelu];
 }
 
 /* Tells the visitor of a tensor that was just written, as "WHAT", or "blocks.L.WHAT" where l >= 0; of a gradient with
@@ -34,14 +36,15 @@ static inline void seen_grad(const vt_pass *p, int64_t l, const char *what, vt_r
         vt_model_tell(p, "grad ", l, what, type, x, count);
 }
 
-/* Gradients of n parameters, those that are trained. */
-void vt_model_seen_params(const vt_pass *p, const vt_tensor *w, int n);
+/* The gradient of a parameter, where there is one and it is trained. */
+void vt_model_seen_param(const vt_pass *p, const vt_tensor *w);
 
 /* Where a norm's gradient of a parameter goes: nobody reads that of a frozen one. */
 void *vt_model_grad_or_discard(const vt_model *m, const vt_tensor *t);
 
-/* Gradients of weight w[0] (out, in) and bias w[1] of a linear layer, each where it is trained; dy and x of `type`. */
-void vt_model_linear_params(const vt_model *m, const vt_pass *p, const vt_tensor *w, vt_real type, int64_t tokens,
+/* Gradients of weight w[0] (out, in) and bias w[1] (or NULL) of a linear layer, each where it is trained; dy and x of
+ * `type`. */
+void vt_model_linear_params(const vt_model *m, const vt_pass *p, vt_rows w, vt_real type, int64_t tokens,
                             const void *dy, const void *x);
 
 /* The places where dropout and stochastic depth act (spec 1.3), from which the address of their random numbers follows:

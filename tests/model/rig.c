@@ -25,6 +25,50 @@ vt_model_config rig_tiny_config(vt_head_kind head)
                              .head_bias = 0.0};
 }
 
+vt_model_config rig_family(int family)
+{
+    vt_model_config c = rig_tiny_config(VT_HEAD_TOK);
+    switch (family) {
+    case 0: /* ViT, DeiT */
+        c.class_token = VT_TOKEN_POSITION;
+        c.gelu = VT_GELU_ERF;
+        break;
+    case 1: /* DINOv2 with registers */
+        c.class_token = VT_TOKEN_POSITION;
+        c.registers = 3;
+        c.layer_scale = 0.5;
+        break;
+    case 2: /* CLIP */
+        c.class_token = VT_TOKEN_POSITION;
+        c.norm_pre = true;
+        c.gelu = VT_GELU_QUICK;
+        c.norm_eps = 1e-5;
+        break;
+    case 3: /* DINOv2's giant, mean of patches */
+        c.head = VT_HEAD_GAP;
+        c.class_token = VT_TOKEN_PLAIN;
+        c.layer_scale = 0.1;
+        c.mlp_kind = VT_MLP_SWIGLU;
+        break;
+    case 4: /* registers alone, norms of heads, norm behind the mean */
+        c.head = VT_HEAD_GAP;
+        c.registers = 2;
+        c.qk_norm = true;
+        c.norm_pooled = true;
+        break;
+    default: /* all at once, with attention pooling */
+        c.head = VT_HEAD_MAP;
+        c.class_token = VT_TOKEN_POSITION;
+        c.registers = 1;
+        c.layer_scale = 1;
+        c.norm_pre = c.qk_norm = c.norm_pooled = true;
+        c.mlp_kind = VT_MLP_SWIGLU;
+        c.gelu = VT_GELU_QUICK;
+        break;
+    }
+    return c;
+}
+
 void rig_draw(const char *name, float scale, float *values, int64_t count)
 {
     uint32_t use = vt_fnv1a(name);

@@ -39,6 +39,10 @@ typedef struct {
 /* Width 24, depth 2, MLP 40, 3 heads, patch 4, images of 12 x 20 (as the golden file), 5 classes. */
 vt_model_config rig_tiny_config(vt_head_kind head);
 
+/* The same in the ways of published families, which together have every variant of the model: 0 .. RIG_FAMILIES - 1. */
+enum { RIG_FAMILIES = 6 };
+vt_model_config rig_family(int family);
+
 /* Plans, takes memory, fills all of it with NaN patterns (nothing may read what was not written), then draws values. */
 void rig_open(rig *r, const rig_options *o);
 void rig_close(rig *r);

@@ -166,11 +166,34 @@ static void test_variants(void **state)
     assert_int_equal(wrong_projections(&o, NULL, 1), 0);
 }
 
+/* Break when a variant that a published family needs has another derivative; with dropout in every place, and fixed
+ * positions where they may be. */
+static void test_families(void **state)
+{
+    (void)state;
+    for (int family = 0; family < RIG_FAMILIES; family++) {
+        rig_options o = options(VT_HEAD_TOK, family % 2 ? VT_RECOMPUTE_BLOCK : VT_RECOMPUTE_NONE);
+        o.config = rig_family(family);
+        o.config.image_height = 8;
+        o.config.image_width = 12;
+        assert_int_equal(wrong_projections(&o, NULL, 1), 0);
+        o.dropout = 0.2F;
+        o.drop_path = 0.4F;
+        o.mix = true;
+        o.config.representation = 10;
+        if (o.config.class_token != VT_TOKEN_POSITION)
+            o.config.positions = VT_POSITIONS_SINCOS2D;
+        assert_int_equal(wrong_projections(&o, NULL, 1), 0);
+    }
+}
+
 static bool is_frozen(const vt_tensor *t)
 {
     return strstr(t->name, "patch_embed") != NULL || strcmp(t->name, "blocks.0.attn.proj.weight") == 0 ||
            strcmp(t->name, "blocks.1.mlp.fc1.bias") == 0 || strcmp(t->name, "blocks.1.norm1.weight") == 0 ||
-           strcmp(t->name, "attn_pool.latent") == 0 || strcmp(t->name, "attn_pool.kv.weight") == 0;
+           strcmp(t->name, "attn_pool.latent") == 0 || strcmp(t->name, "attn_pool.kv.weight") == 0 ||
+           strcmp(t->name, "blocks.0.ls1.gamma") == 0 || strcmp(t->name, "blocks.0.attn.q_norm.weight") == 0 ||
+           strcmp(t->name, "cls_token") == 0 || strcmp(t->name, "norm_pre.bias") == 0;
 }
 
 /* Whole and half frozen pairs of weight and bias. */
@@ -179,6 +202,8 @@ static void test_frozen(void **state)
     (void)state;
     rig_options o = options(VT_HEAD_MAP, VT_RECOMPUTE_NONE);
     o.frozen = is_frozen;
+    assert_int_equal(wrong_projections(&o, NULL, 1), 0);
+    o.config = rig_family(RIG_FAMILIES - 1);
     assert_int_equal(wrong_projections(&o, NULL, 1), 0);
 }
 
@@ -254,8 +279,13 @@ static void test_spoiled_kernels_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_map),      cmocka_unit_test(test_gap),    cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_variants), cmocka_unit_test(test_frozen), cmocka_unit_test(test_spoiled_kernels_fail),
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_families),
+        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_spoiled_kernels_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,38 @@ static void test_counts_agree(void **state)
     }
 }
 
+/* The same for the variants of published families, and when one of their vectors decays, or has no first value. */
+static void test_families(void **state)
+{
+    (void)state;
+    for (int family = 0; family < RIG_FAMILIES; family++) {
+        rig_options o = {.config = rig_family(family), .samples = 1, .slices = 1};
+        rig r;
+        rig_open(&r, &o);
+        int64_t sum = 0;
+        vt_model_init_values(&r.model, &r.device, 1);
+        for (int i = 0; i < r.model.n_params; i++) {
+            const vt_tensor *t = &r.model.params[i];
+            bool vector = t->n_dims == 1 || strstr(t->name, "token") != NULL || strstr(t->name, "pos_embed") != NULL;
+            float *values = rig_read(&r, t->value, t->count);
+            sum += t->count;
+            if (vector)
+                assert_false(t->decays);
+            if (vt_has_suffix(t->name, ".gamma"))
+                assert_true(values[0] == (float)o.config.layer_scale && values[t->count - 1] == values[0]);
+            if (strcmp(t->name, "reg_token") == 0)
+                assert_true(fabsf(values[0]) < 1e-5F && fabsf(values[0]) > 0);
+            free(values);
+        }
+        assert_int_equal(sum, r.model.param_count);
+        assert_int_equal(sum, vt_model_param_counts(&o.config).total);
+        assert_int_equal(vt_model_param(&r.model, "patch_embed.proj.bias") == NULL, o.config.norm_pre);
+        assert_int_equal(vt_model_param(&r.model, "fc_norm.weight") != NULL, o.config.norm_pooled);
+        assert_int_equal(vt_model_param(&r.model, "norm.weight") == NULL, o.config.norm_pooled);
+        rig_close(&r);
+    }
+}
+
 /* Breaks when a name, a layout, a part or a decay rule of timm's table changes: checkpoints would not load. */
 static void test_rows(void **state)
 {
@@ -293,10 +325,10 @@ static void test_values_by_address(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts_agree),      cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_more_rows),         cmocka_unit_test(test_matrices_cover),
-        cmocka_unit_test(test_initial_values),    cmocka_unit_test(test_fixed_values),
-        cmocka_unit_test(test_values_by_address),
+        cmocka_unit_test(test_counts_agree),   cmocka_unit_test(test_families),
+        cmocka_unit_test(test_rows),           cmocka_unit_test(test_more_rows),
+        cmocka_unit_test(test_matrices_cover), cmocka_unit_test(test_initial_values),
+        cmocka_unit_test(test_fixed_values),   cmocka_unit_test(test_values_by_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

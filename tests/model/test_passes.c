@@ -202,6 +202,38 @@ static void test_evaluation(void **state)
             }
 }
 
+/* The same as the tests above for the variants that published families need: recomputed, by threads, in evaluation, in
+ * whole and half a micro-batch, placed as planned. */
+static void test_families(void **state)
+{
+    (void)state;
+    for (int i = 0; i < vt_n_isas; i++)
+        for (int family = 0; family < RIG_FAMILIES && vt_isas[i].usable(); family++)
+            for (int type = VT_F32; type <= VT_BF16; type++) {
+                rig_options o = everything(VT_HEAD_TOK, &vt_isas[i], (vt_real)type), other;
+                o.config = rig_family(family);
+                other = o;
+                other.recompute = VT_RECOMPUTE_BLOCK;
+                other.threads = 2;
+                assert_same_gradients(&o, &other);
+                o.dropout = o.drop_path = 0;
+                o.mix = false;
+                o.samples = 3;
+                check_evaluation(o);
+                rig r;
+                rig_open(&r, &o);
+                assert_int_equal(r.planned, r.taken);
+                rig_loss(&r, 0, 3);
+                float *whole = rig_read(&r, r.model.logits, 15);
+                rig_loss(&r, 1, 2);
+                float *part = rig_read(&r, r.model.logits, 10);
+                assert_memory_equal(part, whole + 5, 10 * sizeof *part);
+                free(whole);
+                free(part);
+                rig_close(&r);
+            }
+}
+
 /* Breaks when gradients of later micro-batches replace those before, or are weighted otherwise. */
 static void test_accumulate(void **state)
 {
@@ -335,11 +367,12 @@ static void test_no_classifier(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_recompute),         cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_evaluation),        cmocka_unit_test(test_accumulate),
-        cmocka_unit_test(test_instruction),       cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_gradient_type),     cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_memory_of_a_block), cmocka_unit_test(test_no_classifier),
+        cmocka_unit_test(test_recompute),     cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_evaluation),    cmocka_unit_test(test_accumulate),
+        cmocka_unit_test(test_families),      cmocka_unit_test(test_instruction),
+        cmocka_unit_test(test_cut),           cmocka_unit_test(test_gradient_type),
+        cmocka_unit_test(test_plan),          cmocka_unit_test(test_memory_of_a_block),
+        cmocka_unit_test(test_no_classifier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,7 +122,7 @@ static void test_token_and_representation(void **state)
     double D = 768, L = 12, M = 3072, n = 196;
     vt_param_counts counts = vt_model_param_counts(&tok);
     assert_int_equal(counts.body, 85797120);
-    assert_int_equal(counts.class_token, 768);
+    assert_int_equal(counts.front, 768);
     assert_int_equal(counts.total, 85797120 + 768);
     assert_true(vt_model_flops(&tok).paper == vt_model_flops(&gap).paper);
     assert_true(vt_model_flops(&tok).products - vt_model_flops(&gap).products ==

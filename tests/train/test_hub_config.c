@@ -81,6 +81,10 @@ static void assert_same_model(const vt_model_config *a, const vt_model_config *b
     assert_int_equal(a->head, b->head);
     assert_int_equal(a->positions, b->positions);
     assert_int_equal(a->gelu, b->gelu);
+    assert_int_equal(a->class_token, b->class_token);
+    assert_int_equal(a->mlp_kind, b->mlp_kind);
+    assert_true(a->registers == b->registers && a->layer_scale == b->layer_scale && a->norm_pre == b->norm_pre);
+    assert_true(a->qk_norm == b->qk_norm && a->norm_pooled == b->norm_pooled);
     assert_true(a->norm_eps == b->norm_eps && a->head_bias == b->head_bias);
 }
 
@@ -94,7 +98,7 @@ static void round_trip(void **state)
             c.positions = bits & 1 ? VT_POSITIONS_SINCOS2D : VT_POSITIONS_LEARNED;
             c.gelu = bits & 2 ? VT_GELU_ERF : VT_GELU_TANH;
             c.representation = bits & 4 ? 72 : 0;
-            c.norm_eps = bits & 8 ? 1e-5 : 1e-6;
+            c.norm_eps = bits & 8 ? 1e-4 : 1e-6;
             vt_checkpoint_info info;
             vt_err err = {0};
             assert_int_equal(vt_hub_config_load(save(&c), &info, &err), VT_OK);
@@ -102,6 +106,49 @@ static void round_trip(void **state)
             assert_int_equal(warnings, (c.representation > 0) + (c.norm_eps != 1e-6));
             vt_checkpoint_info_release(&info);
         }
+}
+
+/* The same for the variants of published families, one by one, with the words that timm knows them by. */
+static void families(void **state)
+{
+    (void)state;
+    static const struct {
+        int token;
+        int64_t registers;
+        int mlp_kind, gelu;
+        double layer_scale, norm_eps;
+        bool norm_pre, qk_norm, norm_pooled;
+        const char *architecture, *key, *value;
+        int warnings;
+    } rows[] = {
+        {VT_TOKEN_POSITION, 0, 0, 0, 0, 1e-6, 0, 0, 0, "vit_base_patch16_224", "no_embed_class", "false", 0},
+        {VT_TOKEN_PLAIN, 4, 0, 0, 0, 1e-6, 0, 0, 0, "vit_base_patch16_224", "reg_tokens", "4", 0},
+        {VT_TOKEN_POSITION, 4, 0, 0, 0, 1e-6, 0, 0, 0, "vit_base_patch16_224", "reg_tokens", "4", 1},
+        {0, 0, VT_MLP_SWIGLU, VT_GELU_ERF, 0, 1e-6, 0, 0, 0, "vit_giant_patch14_dinov2", "init_values", "null", 0},
+        {0, 0, 0, VT_GELU_QUICK, 0, 1e-5, 1, 0, 0, "vit_base_patch32_clip_224", "act_layer", "\"quick_gelu\"", 0},
+        {0, 0, 0, 0, 0.25, 1e-6, 0, 0, 0, "vit_base_patch16_224", "init_values", "0.25", 0},
+        {0, 0, 0, 0, 0, 1e-6, 0, 1, 0, "vit_base_patch16_224", "qk_norm", "true", 0},
+        {0, 0, 0, 0, 0, 1e-6, 0, 0, 1, "vit_base_patch16_224", "fc_norm", "true", 0},
+    };
+    for (size_t i = 0; i < VT_COUNT_OF(rows); i++) {
+        vt_model_config c = plain(VT_HEAD_TOK);
+        c.class_token = rows[i].token, c.registers = rows[i].registers, c.mlp_kind = rows[i].mlp_kind;
+        c.gelu = rows[i].gelu, c.layer_scale = rows[i].layer_scale, c.norm_eps = rows[i].norm_eps;
+        c.norm_pre = rows[i].norm_pre, c.qk_norm = rows[i].qk_norm, c.norm_pooled = rows[i].norm_pooled;
+        vt_checkpoint_info info;
+        json_t *root = NULL;
+        const char *path = save(&c);
+        assert_int_equal(warnings, rows[i].warnings);
+        assert_int_equal(vt_hub_config_load(path, &info, NULL), VT_OK);
+        assert_same_model(&info.model, &c);
+        vt_checkpoint_info_release(&info);
+        assert_int_equal(vt_json_load(path, &root, NULL), VT_OK);
+        assert_string_equal(json_string_value(json_object_get(root, "architecture")), rows[i].architecture);
+        char *word = json_dumps(json_object_get(json_object_get(root, "model_args"), rows[i].key), JSON_ENCODE_ANY);
+        assert_string_equal(word, rows[i].value);
+        free(word);
+        json_decref(root);
+    }
 }
 
 /* Breaks when timm would build another model: the words are those of its VisionTransformer. */
@@ -220,8 +267,8 @@ static void bad_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),  cmocka_unit_test(words_for_timm), cmocka_unit_test(pixel_ranges),
-        cmocka_unit_test(older_files), cmocka_unit_test(bad_words),
+        cmocka_unit_test(round_trip),   cmocka_unit_test(families),    cmocka_unit_test(words_for_timm),
+        cmocka_unit_test(pixel_ranges), cmocka_unit_test(older_files), cmocka_unit_test(bad_words),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
