@@ -1,5 +1,5 @@
-/* vitro predict: the classes that a model sees in images, with the probability of each: the sigmoid of its logit, since
- * training is by sigmoid cross-entropy (the probabilities of an image need not add up to one). */
+/* vitro predict: the classes that a model sees in images, with the probability of each: the sigmoid of its logit where
+ * training was by sigmoid cross-entropy (the probabilities of an image need not add up to one), else the softmax. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,8 @@
 static const char text[] = "One line an image: its name, then classes with probabilities, best first. A file that "
                            "cannot be read is named; the\n"
                            "others still go on, and the exit status is 1. Probabilities are sigmoids of logits, one "
-                           "for each class by itself.\n\n"
+                           "for each class by itself;\n"
+                           "of a model trained by softmax they are its softmax.\n\n"
                            "Examples:\n"
                            "  vitro data export 'synthetic:shapes?seed=3' --out images --count 4\n"
                            "  vitro predict runs/shapes-demo images/*.png\n"
@@ -110,9 +111,15 @@ static void predict_all(vt_cli *cli, vt_loaded *l, const vt_args *args, predicti
     vt_image_release(&spare);
 }
 
-static double sigmoid(float logit)
+/* Of class c, by the loss that the model was trained with. */
+static double probability(const vt_loaded *l, const float *logits, int64_t c)
 {
-    return 1.0 / (1.0 + vt_exp(-(double)logit));
+    double sum = 0;
+    if (l->info.loss != VT_LOSS_SOFTMAX)
+        return 1.0 / (1.0 + vt_exp(-(double)logits[c]));
+    for (int64_t k = 0; k < l->info.model.classes; k++)
+        sum += vt_exp((double)logits[k] - (double)logits[c]); /* the other classes' against its own */
+    return 1.0 / sum;
 }
 
 static void print_lines(const vt_loaded *l, const predictions *p, int64_t top)
@@ -123,7 +130,7 @@ static void print_lines(const vt_loaded *l, const predictions *p, int64_t top)
         vt_top_k(logits, p->classes, (int)top, best);
         printf("%s:", p->names[i]);
         for (int64_t k = 0; k < top; k++)
-            printf("%s %s %.4f", k ? "," : "", l->info.class_names[best[k]], sigmoid(logits[best[k]]));
+            printf("%s %s %.4f", k ? "," : "", l->info.class_names[best[k]], probability(l, logits, best[k]));
         printf("\n");
     }
     free(best);
@@ -149,7 +156,7 @@ static void print_json(const vt_loaded *l, const predictions *p, int64_t top)
             json_t *class = json_object();
             (void)json_object_set_new(class, "class", vt_cli_json_text(l->info.class_names[best[k]]));
             (void)json_object_set_new(class, "index", json_integer(best[k]));
-            (void)json_object_set_new(class, "probability", vt_json_number(sigmoid(logits[best[k]])));
+            (void)json_object_set_new(class, "probability", vt_json_number(probability(l, logits, best[k])));
             (void)json_array_append_new(classes, class);
         }
         (void)json_object_set_new(row, "image", vt_cli_json_text(p->names[i]));
@@ -158,6 +165,9 @@ static void print_json(const vt_loaded *l, const predictions *p, int64_t top)
         (void)json_array_append_new(images, row);
     }
     (void)json_object_set_new(root, "checkpoint", vt_cli_json_text(l->dir));
+    (void)json_object_set_new(
+        root, "probabilities",
+        json_string(vt_xent_names[l->info.loss == VT_LOSS_SOFTMAX ? VT_LOSS_SOFTMAX : VT_LOSS_SIGMOID]));
     (void)json_object_set_new(root, "images", images);
     (void)json_object_set_new(root, "unreadable", json_integer(p->bad));
     vt_cli_print_json(root);

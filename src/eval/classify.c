@@ -15,29 +15,30 @@ typedef struct {
     const vt_eval_pass *pass;
     vt_classification *result;
     vt_scores *keep;        /* or NULL */
+    const uint8_t *leaves;  /* (classes) those that a prediction may be: pass->among without inner classes; NULL: all */
     double loss, precision; /* sums */
 } tally;
 
-static bool is_among(const vt_eval_pass *pass, int64_t class)
+static bool is_in(const uint8_t *mask, int64_t class)
 {
-    return !pass->among || pass->among[class];
+    return !mask || mask[class];
 }
 
 /* Classes that come before `class`: a larger logit, or an equal one and a smaller index. */
-static int64_t rank_of(const tally *t, const float *logits, int64_t class)
+static int64_t rank_of(const uint8_t *mask, int64_t classes, const float *logits, int64_t class)
 {
     int64_t rank = 0;
-    for (int64_t c = 0; c < t->result->classes; c++)
-        rank += is_among(t->pass, c) && (logits[c] > logits[class] || (logits[c] == logits[class] && c < class));
+    for (int64_t c = 0; c < classes; c++)
+        rank += is_in(mask, c) && (logits[c] > logits[class] || (logits[c] == logits[class] && c < class));
     return rank;
 }
 
-/* The classes of an image that count; their number. */
-static int counted(const vt_eval_pass *pass, const int32_t *labels, int width, int32_t classes[VT_MAX_LABELS])
+/* The classes of an image that are in the mask; their number. */
+static int counted(const uint8_t *mask, const int32_t *labels, int width, int32_t classes[VT_MAX_LABELS])
 {
     int n = 0;
     for (int k = 0; k < width && labels[k] >= 0; k++)
-        if (is_among(pass, labels[k]))
+        if (is_in(mask, labels[k]))
             classes[n++] = labels[k];
     return n;
 }
@@ -70,7 +71,7 @@ static vt_status add_losses(tally *t, const vt_eval_rows *rows, vt_err *err)
         if (lane == 0)
             vt_device_read(pass->backend->device, loss, m->loss + rows->row + i,
                            (size_t)(left < 256 ? left : 256) * sizeof(float));
-        if (counted(pass, rows->labels + i * rows->width_labels, rows->width_labels, classes) > 0)
+        if (counted(t->leaves, rows->labels + i * rows->width_labels, rows->width_labels, classes) > 0)
             t->loss += (double)loss[lane];
         if (!isfinite(loss[lane])) {
             char name[256];
@@ -89,7 +90,7 @@ static void keep_row(tally *t, const float *logits, const int32_t *classes, int 
     int64_t column = 0;
     int met = 0;
     for (int64_t c = 0; c < t->result->classes; c++) {
-        if (!is_among(t->pass, c))
+        if (!is_in(t->leaves, c))
             continue;
         if (met < n && classes[met] == c)
             labels[met++] = (int32_t)column;
@@ -100,30 +101,39 @@ static void keep_row(tally *t, const float *logits, const int32_t *classes, int 
     s->count++;
 }
 
+/* Over all classes of pass->among, inner ones too. */
+static void add_precision(tally *t, const float *logits, const int32_t *labels, int width)
+{
+    int32_t classes[VT_MAX_LABELS];
+    int n = counted(t->pass->among, labels, width, classes), found = 0;
+    for (int k = 0; k < n; k++)
+        found += rank_of(t->pass->among, t->result->classes, logits, classes[k]) < n;
+    t->precision += (double)found / (double)n;
+    t->result->sets = t->result->sets || n > 1;
+}
+
 static void count_row(tally *t, const float *logits, const int32_t *labels, int width)
 {
     vt_classification *r = t->result;
     int32_t classes[VT_MAX_LABELS];
-    int n = counted(t->pass, labels, width, classes), found = 0;
+    int n = counted(t->leaves, labels, width, classes);
     int64_t best = r->classes;
     if (n == 0) {
         *(labels[0] < 0 ? &r->unlabelled : &r->outside) += 1;
         return;
     }
     for (int k = 0; k < n; k++) {
-        int64_t rank = rank_of(t, logits, classes[k]);
+        int64_t rank = rank_of(t->leaves, r->classes, logits, classes[k]);
         best = rank < best ? rank : best;
-        found += rank < n;
     }
     r->count++;
     r->right1 += best < 1;
     r->right5 += best < 5;
-    r->sets = r->sets || n > 1;
-    t->precision += (double)found / (double)n;
     for (int k = 0; k < n; k++) {
         r->class_count[classes[k]]++;
         r->class_right[classes[k]] += best < 1;
     }
+    add_precision(t, logits, labels, width);
     if (t->keep)
         keep_row(t, logits, classes, n);
 }
@@ -154,35 +164,60 @@ static vt_status check_classes(const vt_eval_pass *pass, vt_err *err)
     return VT_OK;
 }
 
-static vt_status check_counts(const vt_eval_pass *pass, const vt_classification *r, vt_err *err)
+static vt_status check_counts(const tally *t, vt_err *err)
 {
-    if (r->count > 0 || r->unlabelled + r->outside == 0)
-        return VT_OK;
-    return vt_fail(err, VT_EINVAL, "no image of %s has a class%s: there is nothing to count",
-                   vt_source_spec(pass->source), pass->among ? " among those that a prediction may be" : "");
+    const vt_classification *r = t->result;
+    if (r->count == 0 && r->bad > 0)
+        return vt_fail(err, VT_EFORMAT, "no image of %s could be used", vt_source_spec(t->pass->source));
+    if (r->count == 0 && r->unlabelled + r->outside > 0)
+        return vt_fail(err, VT_EINVAL, "no image of %s has a class%s: there is nothing to count",
+                       vt_source_spec(t->pass->source), t->leaves ? " among those that a prediction may be" : "");
+    return VT_OK;
+}
+
+uint8_t *vt_leaf_mask(const vt_source *source, const int32_t *label_map, int64_t classes, const uint8_t *among)
+{
+    uint8_t *mask = NULL;
+    for (int64_t c = 0; c < vt_source_classes(source); c++) {
+        if (vt_source_is_leaf(source, c))
+            continue;
+        if (!mask) {
+            mask = vt_xcalloc((size_t)classes, 1);
+            for (int64_t k = 0; k < classes; k++)
+                mask[k] = is_in(among, k);
+        }
+        mask[label_map ? label_map[c] : c] = 0;
+    }
+    return mask;
+}
+
+static vt_status classify(tally *t, int64_t images, vt_err *err)
+{
+    vt_classification *r = t->result;
+    for (int64_t c = 0; c < r->classes; c++)
+        r->among += is_in(t->leaves, c);
+    if (t->keep)
+        VT_TRY(vt_scores_new(t->keep, images, r->among, vt_source_most_labels(t->pass->source), err));
+    r->class_count = vt_xcalloc((size_t)r->classes, sizeof(int64_t));
+    r->class_right = vt_xcalloc((size_t)r->classes, sizeof(int64_t));
+    VT_TRY(vt_eval_run(t->pass, count_rows, t, err));
+    r->bad = images - r->count - r->unlabelled - r->outside;
+    VT_TRY(check_counts(t, err));
+    double n = (double)(r->count > 0 ? r->count : 1);
+    r->loss = t->loss / n;
+    r->precision = t->precision / n;
+    return VT_OK;
 }
 
 vt_status vt_classify(const vt_eval_pass *pass, vt_scores *keep, vt_classification *result, vt_err *err)
 {
     *result = (vt_classification){.classes = pass->model->config.classes};
     VT_TRY(check_classes(pass, err));
-    const int64_t all = pass->picks ? pass->n_picks : vt_source_count(pass->source);
-    for (int64_t c = 0; c < result->classes; c++)
-        result->among += is_among(pass, c);
-    if (keep)
-        VT_TRY(vt_scores_new(keep, all, result->among, vt_source_most_labels(pass->source), err));
-    result->class_count = vt_xcalloc((size_t)result->classes, sizeof(int64_t));
-    result->class_right = vt_xcalloc((size_t)result->classes, sizeof(int64_t));
-    tally t = {.pass = pass, .result = result, .keep = keep};
-    VT_TRY(vt_eval_run(pass, count_rows, &t, err));
-    result->bad = all - result->count - result->unlabelled - result->outside;
-    if (result->count == 0 && result->bad > 0)
-        return vt_fail(err, VT_EFORMAT, "no image of %s could be used", vt_source_spec(pass->source));
-    VT_TRY(check_counts(pass, result, err));
-    double n = (double)(result->count > 0 ? result->count : 1);
-    result->loss = t.loss / n;
-    result->precision = t.precision / n;
-    return VT_OK;
+    uint8_t *mask = vt_leaf_mask(pass->source, pass->label_map, result->classes, pass->among);
+    tally t = {.pass = pass, .result = result, .keep = keep, .leaves = mask ? mask : pass->among};
+    vt_status status = classify(&t, pass->picks ? pass->n_picks : vt_source_count(pass->source), err);
+    free(mask);
+    return status;
 }
 
 void vt_classification_release(vt_classification *c)

@@ -119,7 +119,7 @@ static vt_status run(writer *w, const char *path, vt_err *err)
 vt_status vt_embed(const vt_eval_pass *pass, const char *path, bool logits, vt_err *err)
 {
     writer w = {.pass = pass, .wanted = {true, true, true, logits, true}};
-    assert(!pass->label_map); /* labels are the source's */
+    assert(!pass->label_map && !pass->bad); /* labels are the source's, and every image has its row */
     if (!vt_has_suffix(path, ".npy") || *vt_path_base(path) == '.')
         return vt_fail(err, VT_EINVAL, "%s: features are written to a file whose name ends in .npy", path);
     if (logits && pass->model->config.classes == 0)

@@ -16,8 +16,8 @@ typedef struct {
     int workers, slices;
     const int32_t
         *label_map; /* class of the source -> class that receivers see (the model's), or NULL where they are the same */
-    const uint8_t *among; /* (classes of the model) 1: a classification predicts and counts it (leaf classes, those of
-                           * a data set); or NULL: every class */
+    const uint8_t *among; /* (classes of the model) 1: a classification predicts and counts it (say, those of a data
+                           * set); or NULL: every class */
     const int64_t *picks; /* sample indices to run, in order, or NULL for all */
     int64_t n_picks;
     vt_arena *memory; /* ring and host copies are taken from here (see vt_eval_place) and given back */

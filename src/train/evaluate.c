@@ -43,9 +43,13 @@ vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
     vt_eval_pass pass = pass_over(tr, tr->eval_source, tr->eval_labels);
     vt_trainer_report(tr, "eval");
     vt_classification c = {0};
+    /* the training data's hierarchy; vt_classify sees to the evaluation data's */
+    uint8_t *leaves = vt_leaf_mask(tr->source, NULL, tr->engine.model.config.classes, NULL);
+    pass.among = leaves;
     vt_average_swap(&tr->engine.optimizer);
     vt_status status = vt_classify(&pass, NULL, &c, err);
     vt_average_swap(&tr->engine.optimizer);
+    free(leaves);
     if (status != VT_OK) {
         vt_classification_release(&c);
         tr->data_failed = status != VT_ESTOPPED && status != VT_EDIVERGED;
