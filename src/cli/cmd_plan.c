@@ -34,6 +34,7 @@ typedef struct {
     vt_recipe recipe; /* which the training borrows from */
     vt_training training;
     vt_plan plan;
+    int64_t cache_file;                        /* bytes on disk of data.cache: file */
     size_t states[MAX_OPTIMIZERS], parameters; /* bytes of each kind's state, and of what it is kept for */
     bool fits;
 } planned;
@@ -74,6 +75,19 @@ static vt_status resolve_options(const plan_options *o, planned *p, vt_err *err)
     return vt_recipe_resolve(&p->recipe, &facts, &p->training, err);
 }
 
+/* What data.cache will take, which nothing is made for yet. */
+static vt_status plan_cache(const vt_source *train, planned *p, vt_plan_data *data, vt_err *err)
+{
+    vt_cache *cache = NULL;
+    VT_TRY(vt_cache_open(&cache, (vt_cache_kind)p->recipe.data.cache, train, &p->training.preprocess,
+                         p->training.workers, err));
+    p->training.cache = vt_cache_memory(cache);
+    p->cache_file = vt_cache_file_bytes(cache);
+    data->sources += vt_cache_resident_bytes(cache);
+    vt_cache_close(cache);
+    return VT_OK;
+}
+
 static vt_status resolve_recipe(const vt_args *args, planned *p, vt_plan_data *data, vt_err *err)
 {
     vt_source *train = NULL, *eval = NULL;
@@ -94,6 +108,8 @@ static vt_status resolve_recipe(const vt_args *args, planned *p, vt_plan_data *d
         if (status == VT_OK)
             status = vt_recipe_resolve(&p->recipe, &facts, &p->training, err);
     }
+    if (status == VT_OK)
+        status = plan_cache(train, p, data, err);
     vt_source_close(train);
     vt_source_close(eval);
     return status;
@@ -168,6 +184,8 @@ static void print_memory(const planned *p)
            vt_format_bytes(b, (double)plan->total));
     printf("  %-22s %15s  %10s  %s\n", "this machine", vt_cli_number(a, (int64_t)plan->machine),
            vt_format_bytes(b, (double)plan->machine), p->fits ? "it fits" : "IT DOES NOT FIT");
+    if (p->cache_file)
+        printf("  data.cache=file takes %s on disk, in the cache folder\n", vt_format_bytes(b, (double)p->cache_file));
     if (plan->decoders)
         printf("  beyond the total, decoders take up to %s while they read images of the largest size allowed\n",
                vt_format_bytes(b, (double)plan->decoders));

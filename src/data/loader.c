@@ -152,6 +152,31 @@ static void note(const vt_loader *l, const tools *w, vt_work work, int64_t sampl
     atomic_store_explicit(&board->workers[w->seat].work, (int)work, memory_order_relaxed);
 }
 
+/* What the cache keeps of a sample becomes w->buffer.image: from there, or by decoding it, which fills its cell. */
+static vt_status load_kept(const vt_loader *l, int64_t position, int64_t sample, tools *w, const char *name,
+                           vt_err *err)
+{
+    const vt_loader_options *o = &l->o;
+    if (vt_cache_get(o->cache, sample, &w->buffer.image))
+        return VT_OK;
+    VT_TRY(vt_source_fetch(o->source, sample, &w->buffer, err));
+    VT_TRY(vt_preprocess_load_part(o->preprocess, vt_cache_fixed(o->cache), o->seed, (uint64_t)position, &w->buffer,
+                                   &w->spare, name, err));
+    vt_cache_put(o->cache, sample, &w->buffer.image);
+    return VT_OK;
+}
+
+static vt_status load_through_cache(const vt_loader *l, int64_t position, int64_t sample, tools *w, const char *name,
+                                    vt_err *err)
+{
+    const vt_preprocess *p = l->o.preprocess;
+    VT_TRY(load_kept(l, position, sample, w, name, err));
+    note(l, w, VT_WORK_PREPROCESS, -1);
+    vt_status status = vt_preprocess_run_part(p, vt_cache_fixed(l->o.cache), p->n_ops, l->o.seed, (uint64_t)position,
+                                              &w->buffer.image, &w->spare, err);
+    return status == VT_OK ? VT_OK : vt_prefix(err, "%s", name);
+}
+
 /* The sample, as it is at `position`, becomes w->buffer.image. */
 static vt_status load_pixels(const vt_loader *l, int64_t position, int64_t sample, tools *w, vt_err *err)
 {
@@ -160,8 +185,12 @@ static vt_status load_pixels(const vt_loader *l, int64_t position, int64_t sampl
     char name[256];
     note(l, w, VT_WORK_READ, sample);
     vt_source_sample_name(o->source, sample, name, sizeof name);
-    VT_TRY(vt_source_fetch(o->source, sample, b, err));
-    VT_TRY(vt_preprocess_load(o->preprocess, o->seed, (uint64_t)position, b, &w->spare, name, err));
+    if (o->cache) {
+        VT_TRY(load_through_cache(l, position, sample, w, name, err));
+    } else {
+        VT_TRY(vt_source_fetch(o->source, sample, b, err));
+        VT_TRY(vt_preprocess_load(o->preprocess, o->seed, (uint64_t)position, b, &w->spare, name, err));
+    }
     if (b->image.height != o->height || b->image.width != o->width)
         return vt_fail(err, VT_EINVAL,
                        "%s: %lld x %lld pixels (height x width) after preprocessing, but %lld x %lld are wanted; add "

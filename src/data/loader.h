@@ -22,6 +22,7 @@
 
 #include "base/arena.h"
 #include "data/bad.h"
+#include "data/cache.h"
 #include "data/preprocess.h"
 #include "data/source.h"
 
@@ -54,6 +55,7 @@ typedef struct {
     int workers;            /* at least 1 */
     int slots;              /* in the ring; at least 2 */
     vt_loader_board *board; /* or NULL */
+    vt_cache *cache;        /* of the same source and list; NULL: none */
     vt_bad_list *bad;       /* written by vt_loader_next; NULL: the first bad sample is an error */
 } vt_loader_options;
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/philox.h"
+#include "data/codec.h"
 #include "data/operations.h"
 
 /* --- the list as text --- */
@@ -279,6 +280,21 @@ vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t wi
                          list.s, (long long)height, (long long)width, size, size);
     vt_text_release(&list);
     return status;
+}
+
+bool vt_preprocess_extent(const vt_preprocess *p, int end, int64_t *height, int64_t *width)
+{
+    vt_extent e = {*height > 0, *height > 0 ? *height : 1, *width > 0 ? *width : 1};
+    for (int i = 0; i < end; i++) {
+        const vt_preprocess_op *op = &p->ops[i];
+        const vt_operation *k = &vt_operations[op->kind];
+        if (k->crop && e.known && (vt_op_height(op) > e.height || vt_op_width(op) > e.width))
+            return false;
+        k->size(op, &e);
+    }
+    *height = e.height;
+    *width = e.width;
+    return e.known && vt_image_check_size(e.width, e.height, NULL) == VT_OK;
 }
 
 int vt_preprocess_fixed(const vt_preprocess *p)

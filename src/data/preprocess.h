@@ -59,6 +59,9 @@ vt_status vt_preprocess_check(const vt_preprocess *p, int64_t height, int64_t wi
 
 /* Operations before the first random one: what may be computed once and kept. */
 int vt_preprocess_fixed(const vt_preprocess *p);
+/* The size that operations 0 .. end - 1 make of an image of that height and width; of 0 x 0, an image of any size.
+ * False where there is no such size, or one cannot be told. */
+bool vt_preprocess_extent(const vt_preprocess *p, int end, int64_t *height, int64_t *width);
 
 /* Runs the list: *image is replaced by the result (spare is a second buffer, reused). Fails only where an operation
  * cannot apply (a crop larger than its image), naming both sizes. */

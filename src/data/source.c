@@ -314,6 +314,14 @@ size_t vt_source_decode_bytes(const vt_source *s)
     return most;
 }
 
+size_t vt_source_image_bytes(const vt_source *s)
+{
+    size_t bytes = s->parts[0].all.image_bytes;
+    for (int k = 1; k < s->n_parts; k++)
+        bytes = s->parts[k].all.image_bytes == bytes ? bytes : 0;
+    return bytes;
+}
+
 vt_status vt_source_fetch(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err)
 {
     const vt_part *p = part_of(s, i, &i);

@@ -78,6 +78,9 @@ size_t vt_source_resident_bytes(const vt_source *s);
  * decoder's own. */
 size_t vt_source_decode_bytes(const vt_source *s);
 
+/* Bytes of a decoded image, where all have the same; else 0. */
+size_t vt_source_image_bytes(const vt_source *s);
+
 /* What a worker is at. */
 typedef enum { VT_WORK_NONE, VT_WORK_READ, VT_WORK_DECODE, VT_WORK_PREPROCESS } vt_work;
 

@@ -14,13 +14,13 @@
 /* Slots in the training ring: enough that a worker decodes while two wait, few enough to stay small. */
 #define LOADER_SLOTS 4
 
-const char *const vt_arena_names[VT_N_ARENAS] = {"parameters",         "gradients",          "optimizer state",
-                                                 "activations",        "kernel workspace",   "training batches",
-                                                 "evaluation batches", "checkpoint snapshot"};
+const char *const vt_arena_names[VT_N_ARENAS] = {"parameters",         "gradients",           "optimizer state",
+                                                 "activations",        "kernel workspace",    "training batches",
+                                                 "evaluation batches", "checkpoint snapshot", "decoded images"};
 
 static bool is_host_arena(int kind)
 {
-    return kind == VT_ARENA_LOADER || kind == VT_ARENA_EVAL || kind == VT_ARENA_SNAPSHOT;
+    return kind == VT_ARENA_LOADER || kind == VT_ARENA_EVAL || kind == VT_ARENA_SNAPSHOT || kind == VT_ARENA_CACHE;
 }
 
 vt_loader_options vt_engine_loader_options(const vt_engine *e, int workers)
@@ -56,6 +56,8 @@ static void place(vt_engine *e, const vt_engine_options *o)
     }
     if (o->snapshot)
         e->snapshot = vt_arena_take(&a[VT_ARENA_SNAPSHOT], (int64_t)vt_checkpoint_bytes(e), 1);
+    if (o->cache)
+        e->cache = vt_arena_take(&a[VT_ARENA_CACHE], (int64_t)o->cache, 1);
     vt_arena *eval = &a[VT_ARENA_EVAL];
     size_t mark = eval->used;
     vt_eval_place(eval, &e->model, o->use.samples);

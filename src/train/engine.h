@@ -18,6 +18,7 @@ typedef enum {
     VT_ARENA_LOADER,    /* host: the ring of training batches */
     VT_ARENA_EVAL,      /* host: ring and result copies of evaluation */
     VT_ARENA_SNAPSHOT,  /* host: a copy of what a checkpoint holds, written while training goes on */
+    VT_ARENA_CACHE,     /* host: decoded images (data.cache: memory) */
     VT_N_ARENAS
 } vt_arena_kind;
 
@@ -33,6 +34,7 @@ typedef struct {
     float *host_logits;   /* host: (samples, classes), for the accuracy of a logged step */
     vt_arena arenas[VT_N_ARENAS];
     bool training;
+    void *cache;             /* host: room for decoded images, or NULL */
     unsigned char *snapshot; /* host: room for a checkpoint, or NULL */
 } vt_engine;
 
@@ -46,6 +48,7 @@ typedef struct {
     const char *rules; /* by parameter name (optim/rules.h); NULL: none */
     bool class_weights;
     bool snapshot; /* room for a checkpoint that is written in the background */
+    size_t cache;  /* bytes of room for decoded images */
     int64_t batch; /* of an update, for mixup's partners */
     int workers;
 } vt_engine_options;

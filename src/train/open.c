@@ -68,6 +68,16 @@ static vt_data_facts facts_of(const vt_trainer *tr)
     return facts;
 }
 
+/* A replay decodes its few images. */
+static vt_status open_cache(vt_trainer *tr, vt_plan_data *data, vt_err *err)
+{
+    const vt_cache_kind kind = tr->replay ? VT_CACHE_NONE : (vt_cache_kind)tr->recipe->data.cache;
+    VT_TRY(vt_cache_open(&tr->cache, kind, tr->source, &tr->t.preprocess, tr->t.workers, err));
+    tr->t.cache = vt_cache_memory(tr->cache);
+    data->sources += vt_cache_resident_bytes(tr->cache);
+    return VT_OK;
+}
+
 static vt_status make_plan(vt_trainer *tr, vt_err *err)
 {
     vt_data_facts facts = facts_of(tr);
@@ -77,6 +87,7 @@ static vt_status make_plan(vt_trainer *tr, vt_err *err)
     VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &tr->isa, err));
     VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
     int64_t representation = tr->t.model.representation;
+    VT_TRY(open_cache(tr, &data, err));
     data.fewshot = vt_trainer_fewshot_bytes(tr, representation ? representation : tr->t.model.width);
     VT_TRY(vt_plan_training(&tr->t, tr->isa, &data, &tr->plan, err));
     tr->recipe->train.micro_batch = tr->t.micro_batch;
@@ -335,6 +346,7 @@ vt_status vt_trainer_restart_loader(vt_trainer *tr, vt_err *err)
     o.seed = tr->t.seed;
     o.board = &tr->train_board;
     o.bad = &tr->bad;
+    o.cache = tr->cache;
     return vt_loader_new(&tr->loader, &o, tr->engine.loader_ring, err);
 }
 
@@ -387,6 +399,7 @@ vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
         VT_TRY(vt_run_save_recipe(&tr->run, tr->recipe, err));
     vt_engine_options o = vt_plan_engine_options(&tr->t, tr->isa);
     VT_TRY(vt_engine_open(&tr->engine, &o, err));
+    vt_cache_start(tr->cache, tr->engine.cache);
     if (tr->observer)
         vt_pool_shuffle(tr->engine.pool, tr->observer->shuffle_chunks);
     VT_TRY(set_class_weights(tr, err));
@@ -404,6 +417,7 @@ void vt_trainer_close(vt_trainer *tr)
         vt_log(VT_LOG_WARN, "the checkpoint on its way to disk is lost: %s", late.msg);
     vt_watchdog_stop(&tr->watchdog);
     vt_loader_free(tr->loader);
+    vt_cache_close(tr->cache);
     vt_bad_release(&tr->bad);
     vt_bad_release(&tr->eval_bad);
     vt_engine_close(&tr->engine);

@@ -31,6 +31,7 @@ static vt_engine_options options_of(const vt_training *t, const vt_isa *isa, int
                            .rules = t->rules,
                            .class_weights = t->class_weights,
                            .snapshot = t->snapshot,
+                           .cache = t->cache,
                            .batch = t->batch,
                            .workers = t->workers};
     o.use.samples = micro_batch;
@@ -51,7 +52,8 @@ static vt_status measure(const vt_training *t, const vt_isa *isa, int64_t micro_
     VT_TRY(vt_engine_measure(&o, bytes, err));
     *plan = (vt_plan){.machine = vt_machine_memory(), .micro_batch = micro_batch};
     for (int i = 0; i < VT_N_ARENAS; i++)
-        add_line(plan, vt_arena_names[i], bytes[i], true);
+        if (bytes[i] > 0 || i != VT_ARENA_CACHE)
+            add_line(plan, vt_arena_names[i], bytes[i], true);
     add_line(plan, "data sources", data->sources, false);
     if (data->fewshot)
         add_line(plan, "few-shot features", data->fewshot, false);
@@ -74,6 +76,14 @@ static int64_t divisor_below(int64_t batch, int64_t n)
     return 0;
 }
 
+static bool has_line(const vt_plan *plan, const char *name)
+{
+    for (int i = 0; i < plan->n_lines; i++)
+        if (plan->lines[i].name == name)
+            return true;
+    return false;
+}
+
 static vt_status refuse(const vt_plan *plan, vt_err *err)
 {
     vt_text lines = {0};
@@ -83,9 +93,10 @@ static vt_status refuse(const vt_plan *plan, vt_err *err)
                      vt_format_bytes(a, (double)plan->lines[i].bytes));
     vt_status status = vt_fail(err, VT_ENOMEM,
                                "the plan needs %s and this machine allows %s (%.0f %% of it): %s; take a smaller "
-                               "model, train.micro_batch or train.recompute=block",
+                               "model, train.micro_batch or train.recompute=block%s",
                                vt_format_bytes(a, (double)plan->total),
-                               vt_format_bytes(b, MEMORY_SHARE * (double)plan->machine), 100 * MEMORY_SHARE, lines.s);
+                               vt_format_bytes(b, MEMORY_SHARE * (double)plan->machine), 100 * MEMORY_SHARE, lines.s,
+                               has_line(plan, vt_arena_names[VT_ARENA_CACHE]) ? ", or data.cache=file" : "");
     vt_text_release(&lines);
     return status;
 }

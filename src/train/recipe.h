@@ -4,6 +4,7 @@
 #define VT_TRAIN_RECIPE_H
 
 #include "base/keys.h"
+#include "data/cache.h"
 #include "data/preprocess.h"
 #include "data/source.h"
 #include "model/model.h"
@@ -21,12 +22,12 @@ typedef enum { VT_DIVERGED_STOP, VT_DIVERGED_SKIP } vt_on_divergence;
 
 /* Fields in the order of the table; strings are malloc'ed and owned. */
 typedef struct {
-    char *from; /* checkpoint whose state the run starts from; "": a new training */
-    char *init; /* a model that the parameters begin with; "": drawn anew */
+    char *from;         /* checkpoint whose state the run starts from; "": a new training */
+    char *init;         /* a model that the parameters begin with; "": drawn anew */
     int init_positions; /* vt_resample */
     struct {
         char *shape;
-        int64_t heads; /* 0: as the shape says */
+        int64_t heads;             /* 0: as the shape says */
         int head, positions, gelu; /* vt_head_kind, vt_positions_kind, vt_gelu_kind */
         int64_t representation;
         int class_token; /* vt_token_kind */
@@ -48,6 +49,7 @@ typedef struct {
         double value_min, value_max;
         char *mean, *std;  /* lists of 3; "": value_min and value_max */
         int64_t workers;   /* 0: auto */
+        int cache;         /* vt_cache_kind */
         vt_amount max_bad; /* images, or percent of a source's */
     } data;
     struct {
@@ -117,6 +119,7 @@ typedef struct {
     vt_loss_kind loss;
     double smoothing, mixup;
     bool class_weights; /* whether there are any */
+    size_t cache;       /* bytes of decoded images kept in memory (data.cache): for who opened the cache to set */
     bool snapshot;      /* write checkpoints in the background; vt_plan_training takes it back where there is no room */
     int64_t save_every, eval_every, fewshot_every; /* steps; 0: only at the end */
     int64_t batch, micro_batch;                    /* micro_batch 0 until vt_plan_training has chosen */

@@ -102,6 +102,10 @@ const vt_key vt_recipe_keys[] = {
      "what pixels minus data.mean are divided by, [0.229, 0.224, 0.225]"},
     {"data.workers", VT_KEY_AUTO_I64, AT(data.workers), "auto", 0, 256, NULL, "threads", true,
      "threads that read, decode and preprocess; never changes results"},
+    {"data.cache", VT_KEY_ENUM, AT(data.cache), "none", 0, 0, vt_cache_names, NULL, true,
+     "decoded pixels of data.train, behind the operations before the first random one, kept from the first epoch on: "
+     "in "
+     "memory, which the plan counts, or in a file of the cache folder, which runs share; never changes results"},
     {"data.max_bad", VT_KEY_AMOUNT, AT(data.max_bad), "0", 0, NO_LIMIT, NULL, "images", true,
      "images of data.train, and of an evaluation's data, that may turn out gone or broken: so many, or a share as in "
      "0.1%; each is named, training puts another in its place, an evaluation leaves it out; 0 stops at the first"},

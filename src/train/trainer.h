@@ -31,6 +31,7 @@ typedef struct {
     vt_source *source, *eval_source, *shots_pool, *shots_test; /* all but the first may be NULL */
     int32_t *eval_labels;                                      /* class of eval_source -> class of the model */
     vt_engine engine;
+    vt_cache *cache; /* of source; NULL: none */
     vt_loader *loader;
     vt_checkpoint_info info;
     vt_train_state state;
