@@ -91,6 +91,7 @@ int vt_cmd_plan(vt_cli *cli, int argc, char **argv);
 int vt_cmd_data_check(vt_cli *cli, int argc, char **argv);
 int vt_cmd_data_stats(vt_cli *cli, int argc, char **argv);
 int vt_cmd_data_pack(vt_cli *cli, int argc, char **argv);
+int vt_cmd_data_show(vt_cli *cli, int argc, char **argv);
 int vt_cmd_data_export(vt_cli *cli, int argc, char **argv);
 int vt_cmd_recipe_list(vt_cli *cli, int argc, char **argv);
 int vt_cmd_recipe_show(vt_cli *cli, int argc, char **argv);

@@ -69,6 +69,7 @@ static vt_status read_words(const words *w, vt_pack_options *o, vt_err *err)
     o->seed = (uint32_t)seed;
     if (w->preprocess && vt_preprocess_parse(&o->preprocess, w->preprocess, err) != VT_OK)
         return vt_prefix(err, "--preprocess");
+    o->preprocess.orient = true; /* what is written has no EXIF */
     if (vt_preprocess_is_random(&o->preprocess))
         return vt_fail(err, VT_EINVAL, "--preprocess is random, but packed pixels are drawn once for all epochs");
     return read_format(w, o, err);

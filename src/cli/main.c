@@ -24,6 +24,8 @@ const vt_command vt_commands[] = {
      vt_cmd_data_check},
     {"data stats", "DATA [options]", "classes and their balance, image sizes, mean and deviation of pixels",
      vt_cmd_data_stats},
+    {"data show", "[DATA] --out FILE [options]", "a sheet of images with their classes, as the model sees them",
+     vt_cmd_data_show},
     {"data pack", "DATA --out DIR --name NAME [options]", "write WebDataset shards", vt_cmd_data_pack},
     {"data export", "DATA --out DIR [options]", "write images as PNG files", vt_cmd_data_export},
     {"recipe list", "[options]", "the recipes that come with vitro", vt_cmd_recipe_list},

@@ -86,7 +86,7 @@ vt_status vt_scan_run(const vt_scan *scan, vt_err *err)
 
 vt_status vt_scan_load(const vt_source *source, int64_t index, vt_scan_tools *tools, bool *file, vt_err *err)
 {
-    const vt_preprocess none = {0};
+    const vt_preprocess none = {.orient = true};
     char name[256];
     VT_TRY(vt_source_fetch(source, index, &tools->buffer, err));
     *file = tools->buffer.encoded;

@@ -66,3 +66,16 @@ same_file,a/2.png,a,other,a/leak.png,a,0' 'cat pairs.csv'
     expect "--strict fails on them" 1 '*1 duplicates*' 'vitro data check twice --strict'
     expect "several others" 0 '*also in other*also in photos*' 'vitro data check twice --against other photos'
 }
+
+# The sheet is a PNG of the size that its images need, the same for the same seed; a bad image has its place, too.
+test_show() {
+    expect "data show writes a sheet" 0 'sheet.png: 6 images of photos, whole' 'vitro data show photos --out sheet.png --count 6 --columns 3'
+    expect "the same seed draws the same" 0 '' 'vitro data show photos --out again.png --count 6 --columns 3 >/dev/null && cmp sheet.png again.png'
+    # 3 columns of 4 draws of 32 pixels, magnified 5 times: 16 + 3 * (4 * 160 + 3 * 4 + 16) pixels wide
+    expect "draws stand side by side" 0 '*width*max 2,020*' \
+        "mkdir -p sheets/a && vitro data show photos --preprocess '[inception_crop(32), flip]' --draws 4 --count 3 --columns 3 --out sheets/a/draws.png >/dev/null && vitro data stats sheets"
+    expect "a recipe says what is seen" 0 'seen.png: 5 images of synthetic:shapes*, [[]*' 'vitro data show --recipe shapes-demo --count 5 --out seen.png'
+    expect "a run, too, in evaluation" 0 '*"preprocess": "[[]*' 'vitro data show --recipe runs/short --eval --count 5 --out seen.png --json'
+    expect "bad images do not end it" 0 '*2 images of bad/cut-jpeg*bad: *cut.jpg*' 'vitro data show bad/cut-jpeg --out sheet.png'
+    expect "several classes and none" 0 'sheet.png: 3 images of *' "vitro data show 'synthetic:shapes?count=3&classes=4&labels=several.txt' --out sheet.png"
+}

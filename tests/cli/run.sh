@@ -198,6 +198,7 @@ test_bad_input
 test_output
 test_pack
 test_duplicates
+test_show
 test_recipes
 test_runs
 test_replay
