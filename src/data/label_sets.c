@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/csv.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/text.h"
 
 #define MAX_FILE_BYTES (1u << 31)
@@ -110,16 +112,8 @@ static int shown(piece text)
     return (int)(text.n < 100 ? text.n : 100);
 }
 
-static vt_status add_class(reader *r, vt_label_row *row, piece text, vt_err *err)
+static vt_status insert_class(reader *r, vt_label_row *row, int64_t class, piece text, vt_err *err)
 {
-    int64_t class = class_of(r, text);
-    if (text.n == 0)
-        return vt_fail(err, VT_EFORMAT, "no class stands between two separators, or behind the last");
-    if (class < 0)
-        return vt_fail(err, VT_EFORMAT, "'%.*s' is no class%s", shown(text), text.s,
-                       r->classes ? " of these data"
-                                  : ": these data have no names of classes, so it must be a number "
-                                    "from 0 (or give the names, with classes=FILE)");
     if (row->n == VT_MAX_LABELS)
         return vt_fail(err, VT_EFORMAT, "more than %d classes for one sample", VT_MAX_LABELS);
     int32_t *classes = r->sets.classes + row->first;
@@ -133,6 +127,19 @@ static vt_status add_class(reader *r, vt_label_row *row, piece text, vt_err *err
     row->n++;
     r->most = class > r->most ? class : r->most;
     return VT_OK;
+}
+
+static vt_status add_class(reader *r, vt_label_row *row, piece text, vt_err *err)
+{
+    int64_t class = class_of(r, text);
+    if (text.n == 0)
+        return vt_fail(err, VT_EFORMAT, "no class stands between two separators, or behind the last");
+    if (class < 0)
+        return vt_fail(err, VT_EFORMAT, "'%.*s' is no class%s", shown(text), text.s,
+                       r->classes ? " of these data"
+                                  : ": these data have no names of classes, so it must be a number "
+                                    "from 0 (or give the names, with classes=FILE)");
+    return insert_class(r, row, class, text, err);
 }
 
 static piece trim(piece p)
@@ -191,23 +198,194 @@ static vt_status reserve(reader *r, vt_err *err)
     return VT_OK;
 }
 
+/* Begins the row of a sample; end_row must follow. */
+static vt_status begin_row(reader *r, int64_t sample, vt_label_row **row, vt_err *err)
+{
+    *row = &r->sets.rows[sample];
+    if ((*row)->n != UNSEEN)
+        return vt_fail(err, VT_EFORMAT, "the sample had a row before");
+    VT_TRY(reserve(r, err));
+    **row = (vt_label_row){(uint32_t)r->n_labels, 0};
+    return VT_OK;
+}
+
+static void end_row(reader *r, const vt_label_row *row)
+{
+    r->n_labels += row->n;
+    r->rows++;
+}
+
 static vt_status read_row(reader *r, piece line, vt_err *err)
 {
     int64_t sample = -1;
+    vt_label_row *row;
     if (line.n > 0 && line.s[line.n - 1] == '\r')
         line.n--;
     VT_TRY(find_sample(r, cut(&line, '\t'), &sample, err));
-    vt_label_row *row = &r->sets.rows[sample];
-    if (row->n != UNSEEN)
-        return vt_fail(err, VT_EFORMAT, "the sample had a row before");
-    VT_TRY(reserve(r, err));
-    *row = (vt_label_row){(uint32_t)r->n_labels, 0};
+    VT_TRY(begin_row(r, sample, &row, err));
     bool none = !line.s || line.n == 0;
     while (!none && line.s)
         VT_TRY(add_field(r, row, cut(&line, '\t'), err));
-    r->n_labels += row->n;
-    r->rows++;
+    end_row(r, row);
     return VT_OK;
+}
+
+static vt_status read_text(reader *r, char *text, size_t size, vt_err *err)
+{
+    piece rest = {text, size};
+    for (int64_t line = 1; rest.s; line++) {
+        if (read_row(r, cut(&rest, '\n'), err) != VT_OK)
+            return vt_prefix(err, "line %lld", (long long)line);
+    }
+    return VT_OK;
+}
+
+/* --- CSV --- */
+
+static bool is_one_of(const char *s, const char *const *names)
+{
+    while (*names && strcmp(*names, s) != 0)
+        names++;
+    return *names != NULL;
+}
+
+static vt_status read_csv_header(vt_csv *csv, size_t *name, size_t *label, vt_err *err)
+{
+    static const char *const names[] = {"path", "name", "key", NULL}, *const labels[] = {"label", "labels", "class",
+                                                                                         NULL};
+    *name = *label = SIZE_MAX;
+    bool last = false;
+    for (size_t k = 0; !last; k++) {
+        VT_TRY(vt_csv_next_cell(csv, &last, err));
+        size_t *place = is_one_of(csv->cell.s, names) ? name : is_one_of(csv->cell.s, labels) ? label : NULL;
+        if (place && *place != SIZE_MAX)
+            return vt_fail(err, VT_EFORMAT, "two columns could be meant, the latter being '%.100s'", csv->cell.s);
+        if (place)
+            *place = k;
+    }
+    if (*name == SIZE_MAX || *label == SIZE_MAX)
+        return vt_fail(err, VT_EFORMAT, "no column is named '%s'", *name == SIZE_MAX ? "path" : "label");
+    return VT_OK;
+}
+
+static vt_status read_csv_row(reader *r, vt_csv *csv, size_t name, size_t label, vt_text texts[2], vt_err *err)
+{
+    bool last = false;
+    int64_t sample;
+    vt_label_row *row;
+    vt_text_clear(&texts[0]);
+    vt_text_clear(&texts[1]);
+    for (size_t k = 0; !last; k++) {
+        VT_TRY(vt_csv_next_cell(csv, &last, err));
+        if (k == name || k == label)
+            vt_text_add(&texts[k == label], csv->cell.s);
+    }
+    VT_TRY(find_sample(r, (piece){texts[0].s, texts[0].len}, &sample, err));
+    VT_TRY(begin_row(r, sample, &row, err));
+    piece rest = {texts[1].s, texts[1].len};
+    for (char *at = texts[1].s; at && *at; at++)
+        *at = *at == '|' ? ';' : *at;
+    while (rest.n > 0 && rest.s)
+        VT_TRY(add_class(r, row, trim(cut(&rest, ';')), err));
+    end_row(r, row);
+    return VT_OK;
+}
+
+static vt_status read_csv(reader *r, const char *text, size_t size, vt_err *err)
+{
+    vt_csv csv;
+    vt_text texts[2] = {{0}, {0}};
+    size_t name, label;
+    vt_status status = vt_csv_begin(&csv, "CSV", text, size, err);
+    if (status == VT_OK)
+        status = read_csv_header(&csv, &name, &label, err);
+    while (status == VT_OK && vt_csv_next_row(&csv)) {
+        size_t line = csv.line;
+        if ((status = read_csv_row(r, &csv, name, label, texts, err)) != VT_OK)
+            vt_prefix(err, "line %zu", line);
+    }
+    vt_text_release(&texts[0]);
+    vt_text_release(&texts[1]);
+    vt_csv_release(&csv);
+    return status;
+}
+
+/* --- JSON --- */
+
+/* The samples in the order of their names without folders; malloc'ed. */
+static vt_status sort_files(const reader *r, entry **files, vt_err *err)
+{
+    int64_t count = r->c->count;
+    *files = malloc((size_t)count * sizeof **files);
+    if (!*files)
+        return vt_fail(err, VT_ENOMEM, "no memory for the names of %lld samples", (long long)count);
+    for (int64_t i = 0; i < count; i++) {
+        piece name = r->samples[i].name;
+        for (size_t k = name.n; k > 0; k--) {
+            if (name.s[k - 1] == '/') {
+                name = (piece){name.s + k, name.n - k};
+                break;
+            }
+        }
+        (*files)[i] = (entry){name, r->samples[i].index};
+    }
+    qsort(*files, (size_t)count, sizeof **files, compare_entries);
+    for (int64_t i = 1; i < count; i++) {
+        piece name = (*files)[i].name;
+        if (compare_pieces((*files)[i - 1].name, name) == 0)
+            return vt_fail(err, VT_EINVAL,
+                           "two files are named '%.*s', so their order is not clear; give rows with names instead",
+                           shown(name), name.s);
+    }
+    return VT_OK;
+}
+
+static vt_status read_json_class(reader *r, vt_label_row *row, const json_t *value, vt_err *err)
+{
+    char number[32];
+    if (json_is_string(value))
+        return add_class(r, row, (piece){json_string_value(value), json_string_length(value)}, err);
+    if (!json_is_integer(value))
+        return vt_fail(err, VT_EFORMAT, "what stands for a class is neither a number nor a name");
+    int64_t class = json_integer_value(value), limit = r->classes ? r->c->classes : VT_MAX_CLASSES;
+    int n = snprintf(number, sizeof number, "%lld", (long long)class);
+    if (class < 0 || class >= limit)
+        return vt_fail(err, VT_EFORMAT, "there is no class %s: they are numbered from 0 to %lld", number,
+                       (long long)limit - 1);
+    return insert_class(r, row, class, (piece){number, (size_t)n}, err);
+}
+
+static vt_status read_json_rows(reader *r, const json_t *root, const entry *files, vt_err *err)
+{
+    if (!json_is_array(root) || (int64_t)json_array_size(root) != r->c->count)
+        return vt_fail(err, VT_EFORMAT, "it has %zu lists, but there are %lld samples", json_array_size(root),
+                       (long long)r->c->count);
+    for (int64_t i = 0; i < r->c->count; i++) {
+        const json_t *list = json_array_get(root, (size_t)i);
+        vt_label_row *row;
+        VT_TRY(begin_row(r, files ? files[i].index : i, &row, err));
+        if (!json_is_array(list))
+            return vt_fail(err, VT_EFORMAT, "element %lld is no list of classes", (long long)i);
+        for (size_t k = 0; k < json_array_size(list); k++) {
+            if (read_json_class(r, row, json_array_get(list, k), err) != VT_OK)
+                return vt_prefix(err, "list %lld", (long long)i);
+        }
+        end_row(r, row);
+    }
+    return VT_OK;
+}
+
+static vt_status read_json(reader *r, const char *text, size_t size, vt_err *err)
+{
+    json_t *root = NULL;
+    entry *files = NULL;
+    VT_TRY(vt_json_parse(text, size, "JSON", &root, err));
+    vt_status status = r->samples ? sort_files(r, &files, err) : VT_OK;
+    if (status == VT_OK)
+        status = read_json_rows(r, root, files, err);
+    free(files);
+    json_decref(root);
+    return status;
 }
 
 /* --- the file --- */
@@ -230,7 +408,7 @@ static vt_status check_complete(const reader *r, vt_err *err)
                    shown(name), name.s, (long long)r->rows, (long long)r->c->count);
 }
 
-static vt_status read_rows(reader *r, char *text, size_t size, vt_err *err)
+static vt_status read_rows(reader *r, const char *path, char *text, size_t size, vt_err *err)
 {
     int64_t count = r->c->count;
     if (memchr(text, '\0', size))
@@ -251,11 +429,9 @@ static vt_status read_rows(reader *r, char *text, size_t size, vt_err *err)
         return vt_fail(err, VT_ENOMEM, "no memory for the classes of %lld samples", (long long)count);
     for (int64_t i = 0; i < count; i++)
         r->sets.rows[i] = (vt_label_row){0, UNSEEN};
-    piece rest = {text, size};
-    for (int64_t line = 1; rest.s; line++) {
-        if (read_row(r, cut(&rest, '\n'), err) != VT_OK)
-            return vt_prefix(err, "line %lld", (long long)line);
-    }
+    VT_TRY(size > 0 && text[0] == '['    ? read_json(r, text, size, err)
+           : vt_has_suffix(path, ".csv") ? read_csv(r, text, size, err)
+                                         : read_text(r, text, size, err));
     return check_complete(r, err);
 }
 
@@ -265,7 +441,7 @@ vt_status vt_label_sets_read(const vt_collection_kind *kind, vt_collection *c, c
     size_t size = 0;
     VT_TRY(vt_file_read(path, MAX_FILE_BYTES, &data, &size, err));
     reader r = {.kind = kind, .c = c, .most = -1};
-    vt_status status = read_rows(&r, (char *)data, size, err);
+    vt_status status = read_rows(&r, path, (char *)data, size, err);
     free(data);
     free(r.samples);
     free(r.classes);

@@ -5,7 +5,13 @@
  *
  * NAME is the path below PATH (folder), the KEY (wds) or the index, counted from 0 (idx, synthetic). CLASS is the name
  * of a class, or a number from 0 where the source's classes have no names; a name that holds a comma must stand between
- * TABs. Inside data/ only. */
+ * TABs.
+ *
+ * A file that ends in .csv has a header with columns `path` (or `name`, `key`) and `label` (or `labels`, `class`), in
+ * which several classes stand between ';' or '|'. A file that begins with '[' is JSON, a list for each sample of
+ * numbers or names, as the ReaL labels of ImageNet are: numbers are places in the source's order of classes, and lists
+ * belong to the samples in the order of their file names without folders (idx, synthetic: of the indices), so that
+ * class folders change nothing. Inside data/ only. */
 #ifndef VT_DATA_LABEL_SETS_H
 #define VT_DATA_LABEL_SETS_H
 

@@ -139,6 +139,9 @@ vt_status vt_eval_run(const vt_eval_pass *pass, vt_eval_fn *receive, void *conte
         return vt_fail(err, VT_EINVAL,
                        "the preprocessing of an evaluation must not be random: leave out random_crop, "
                        "inception_crop and flip");
+    if (!pass->picks && vt_source_is_endless(pass->source))
+        return vt_fail(err, VT_EINVAL, "%s has no end; say how many images to evaluate, with count=N",
+                       vt_source_spec(pass->source));
     VT_TRY(vt_preprocess_check(pass->preprocess, o.height, o.width, err));
     buffers b = take_buffers(pass->memory, pass->model, pass->model->use.samples);
     vt_status status = vt_loader_new(&loader, &o, b.ring, err);

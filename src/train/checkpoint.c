@@ -553,8 +553,11 @@ vt_status vt_checkpoint_write(const char *run, vt_checkpoint_copy *copy, const v
 /* --- the label contract ---------------------------------------------------------------------------------------------
  */
 
-static int64_t index_of(const vt_checkpoint_info *info, const char *name)
+/* near: where the name most likely stands. */
+static int64_t index_of(const vt_checkpoint_info *info, const char *name, int64_t near)
 {
+    if (near < info->model.classes && strcmp(info->class_names[near], name) == 0)
+        return near;
     for (int64_t i = 0; i < info->model.classes; i++)
         if (strcmp(info->class_names[i], name) == 0)
             return i;
@@ -567,7 +570,7 @@ vt_status vt_checkpoint_match_classes(const vt_checkpoint_info *info, const vt_s
     *permuted = false;
     for (int64_t c = 0; c < vt_source_classes(source); c++) {
         const char *name = vt_source_class_name(source, c);
-        int64_t i = index_of(info, name);
+        int64_t i = index_of(info, name, c);
         if (i < 0)
             return vt_fail(
                 err, VT_EINVAL,

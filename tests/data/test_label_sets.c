@@ -274,6 +274,69 @@ static void fingerprint(const char *spec, char hex[VT_HASH_HEX])
     vt_source_close(s);
 }
 
+static const char *with_file(const char *spec, const char *name, const char *text)
+{
+    static char whole[2048];
+    fx_write(name, text, strlen(text));
+    snprintf(whole, sizeof whole, "%s%s", spec, fx_path("%s", name));
+    return whole;
+}
+
+/* Breaks when lists in JSON (ReaL's form) go to other images than those of their place among the files' names. */
+static void test_json(void **state)
+{
+    char spec[512];
+    write_image("r/cat/v3.png");
+    write_image("r/ant/v2.png");
+    write_image("r/cat/v1.png");
+    write_image("r/bee/v4.png");
+    snprintf(spec, sizeof spec, "folder:%s?labels=", fx_path("r"));
+    vt_source *s = open_source(with_file(spec, "real.json", "[[0], [2, 1], [], [\"cat\"]]"));
+    assert_labels(s, "1,2 2 0 -"); /* ant/v2 bee/v4 cat/v1 cat/v3 */
+    vt_source_close(s);
+    s = open_source(with_file("synthetic:shapes?classes=3&count=3&labels=", "real.json", "[[2],[0,1],[]]"));
+    assert_labels(s, "2 0,1 -");
+    vt_source_close(s);
+    static const struct {
+        const char *text, *word;
+    } wrong[] = {
+        {"[[0],[1]]", "it has 2 lists, but there are 4 samples"},
+        {"[[0],[1],[2],[3]]", "list 3: there is no class 3"},
+        {"[[0],[1],[2],[-1]]", "there is no class -1"},
+        {"[[0],[1],[2],[1,1]]", "stands twice"},
+        {"[[0],[1],[2],[1.5]]", "neither a number nor a name"},
+        {"[[0],[1],[2],[\"dog\"]]", "'dog' is no class"},
+        {"[[0],[1],[2],3]", "element 3 is no list"},
+        {"[[0],[1],[2]", "real.json"},
+    };
+    for (size_t i = 0; i < VT_COUNT_OF(wrong); i++)
+        fx_open_fails(with_file(spec, "real.json", wrong[i].text), VT_EFORMAT, "real.json", wrong[i].word, NULL);
+    write_image("r/bee/v1.png");
+    fx_open_fails(with_file(spec, "real.json", "[[0],[0],[0],[0],[0]]"), VT_EINVAL, "two files are named 'v1.png'",
+                  NULL);
+    assert_int_equal(unlink(fx_path("r/bee/v1.png")), 0);
+}
+
+/* Breaks when a CSV of names and classes is read otherwise than its header says. */
+static void test_csv(void **state)
+{
+    char spec[512];
+    snprintf(spec, sizeof spec, "folder:%s?labels=", fx_path("r"));
+    vt_source *s = open_source(
+        with_file(spec, "labels.csv",
+                  "n,label,path\n1,cat;ant,cat/v1.png\n2,,cat/v3.png\n3,bee|cat,ant/v2.png\n4,bee,bee/v4.png\n"));
+    assert_labels(s, "1,2 1 0,2 -");
+    vt_source_close(s);
+    fx_open_fails(with_file(spec, "labels.csv", "file,label\ncat/v1.png,cat\n"), VT_EFORMAT, "labels.csv",
+                  "no column is named 'path'", NULL);
+    fx_open_fails(with_file(spec, "labels.csv", "path,name,label\nx,y,z\n"), VT_EFORMAT, "two columns", NULL);
+    fx_open_fails(with_file(spec, "labels.csv", "path,label\ncat/v1.png,cat\n"), VT_EFORMAT, "no row for the sample",
+                  NULL);
+    fx_open_fails(with_file(spec, "labels.csv", "path,label\ncat/v1.png,dog\n"), VT_EFORMAT,
+                  "line 2: 'dog' is no class", NULL);
+    fx_open_fails(with_file(spec, "labels.csv", "path,label\ncat/v9.png,cat\n"), VT_EFORMAT, "line 2: no sample", NULL);
+}
+
 /* Breaks when a run does not notice that labels changed, or takes another order of rows for a change. */
 static void test_fingerprint(void **state)
 {
@@ -403,9 +466,10 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),         cmocka_unit_test(test_counts),      cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_shards),       cmocka_unit_test(test_idx),         cmocka_unit_test(test_wrong_files),
-        cmocka_unit_test(test_most_classes), cmocka_unit_test(test_huge_lines),  cmocka_unit_test(test_fingerprint),
-        cmocka_unit_test(test_choice),       cmocka_unit_test(test_random_bytes)};
+        cmocka_unit_test(test_rows),         cmocka_unit_test(test_counts),     cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_shards),       cmocka_unit_test(test_idx),        cmocka_unit_test(test_wrong_files),
+        cmocka_unit_test(test_most_classes), cmocka_unit_test(test_huge_lines), cmocka_unit_test(test_fingerprint),
+        cmocka_unit_test(test_choice),       cmocka_unit_test(test_json),       cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_random_bytes)};
     return cmocka_run_group_tests(tests, NULL, clean);
 }
