@@ -1,11 +1,12 @@
-/* Pillow's resize of 8-bit images, bit for bit (ImagingResample): antialiased, in two passes of integers, along x, then
- * along y, each rounded to bytes. Output i gathers the inputs below a filter centred at (i + 0.5) s, s = in / out, as
- * wide as the filter's support times max(s, 1); the weights are computed in double, made to add up to 1, and rounded to
- * multiples of 2^-22.
+/* Pillow's resize of 8-bit images, bit for bit (version 13): antialiased, in two passes of integers, each rounded to
+ * bytes. Output i gathers the inputs below a filter centred at (i + 0.5) s, s = in / out, as wide as the filter's
+ * support times max(s, 1); the weights are computed in double, made to add up to 1, and rounded to multiples of 2^-22.
  *
- * Output columns are computed in blocks of 64, so that what lies between the passes stays small: input height x 192
- * bytes. */
+ * The pass along x comes first, but where the height shrinks, and by more than twice what the width does (a change of
+ * Pillow 13; the other order differs by one here and there). What lies between the passes stays small: 64 columns of
+ * the input's height, or one row of its width. */
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,31 +132,55 @@ static void along_y(const uint8_t *rows, int64_t stride, const int32_t *w, int64
         out[x] = to_byte(sums[x]);
 }
 
-/* between: r.height rows of a block. */
-static void resize_blocks(const vt_image *in, vt_rect r, gather *xs, const gather *ys, vt_pillow_filter filter,
-                          uint8_t *between, vt_image *out)
+/* What a resize works with; between: r.height rows of a block, or one row of r.width. */
+typedef struct {
+    const vt_image *in;
+    vt_rect r;
+    vt_pillow_filter filter;
+    gather xs, ys;
+    uint8_t *between;
+} resample;
+
+static const uint8_t *row_of(const resample *s, int64_t y)
 {
-    const uint8_t *corner = in->pixels + (r.y * in->width + r.x) * 3;
-    const int64_t stride = BLOCK * 3;
+    return s->in->pixels + ((s->r.y + y) * s->in->width + s->r.x) * 3;
+}
+
+static void x_first(resample *s, vt_image *out)
+{
+    const int64_t width = s->r.width, height = s->r.height;
     for (int64_t x0 = 0; x0 < out->width; x0 += BLOCK) {
         const int64_t n = out->width - x0 < BLOCK ? out->width - x0 : BLOCK;
-        const uint8_t *rows = corner + x0 * 3;
-        int64_t rows_stride = in->width * 3;
-        if (out->width != r.width) {
-            gather_fill(xs, r.width, out->width, x0, n, filter);
-            for (int64_t y = 0; y < r.height; y++)
-                along_x(corner + y * in->width * 3, xs, n, between + y * stride);
-            rows = between;
-            rows_stride = stride;
+        const uint8_t *rows = row_of(s, 0) + x0 * 3;
+        int64_t stride = s->in->width * 3;
+        if (out->width != width) {
+            gather_fill(&s->xs, width, out->width, x0, n, s->filter);
+            for (int64_t y = 0; y < height; y++)
+                along_x(row_of(s, y), &s->xs, n, s->between + y * BLOCK * 3);
+            rows = s->between;
+            stride = (int64_t)BLOCK * 3;
         }
         for (int64_t y = 0; y < out->height; y++) {
             uint8_t *to = out->pixels + (y * out->width + x0) * 3;
-            if (out->height == r.height)
-                memcpy(to, rows + y * rows_stride, (size_t)n * 3);
+            if (out->height == height)
+                memcpy(to, rows + y * stride, (size_t)n * 3);
             else
-                along_y(rows + ys->from[y] * rows_stride, rows_stride, ys->weights + y * ys->taps, ys->count[y], n * 3,
+                along_y(rows + s->ys.from[y] * stride, stride, s->ys.weights + y * s->ys.taps, s->ys.count[y], n * 3,
                         to);
         }
+    }
+}
+
+static void y_first(resample *s, vt_image *out)
+{
+    const int64_t stride = s->in->width * 3, bytes = s->r.width * 3;
+    gather_fill(&s->xs, s->r.width, out->width, 0, out->width, s->filter);
+    for (int64_t y = 0; y < out->height; y++) {
+        const uint8_t *rows = row_of(s, s->ys.from[y]);
+        for (int64_t at = 0; at < bytes; at += BLOCK * 3)
+            along_y(rows + at, stride, s->ys.weights + y * s->ys.taps, s->ys.count[y],
+                    bytes - at < BLOCK * 3 ? bytes - at : BLOCK * 3, s->between + at);
+        along_x(s->between, &s->xs, out->width, out->pixels + y * out->width * 3);
     }
 }
 
@@ -164,21 +189,23 @@ vt_status vt_resize_pillow(const vt_image *in, vt_rect r, int64_t height, int64_
 {
     if (r.width == width && r.height == height)
         return vt_crop_rect(in, r, out, err);
-    gather xs = {0}, ys = {0};
-    uint8_t *between = NULL;
+    resample s = {.in = in, .r = r, .filter = filter};
+    const bool down_first = width != r.width && height < r.height && r.height - height > 2 * (r.width - width);
+    const int64_t pixels = down_first ? r.width : r.height * BLOCK;
     vt_status status = vt_image_resize_buffer(out, width, height, err);
     if (status == VT_OK)
-        status = gather_new(&xs, r.width, width, BLOCK, filter, err);
+        status = gather_new(&s.xs, r.width, width, down_first ? width : BLOCK, filter, err);
     if (status == VT_OK)
-        status = gather_new(&ys, r.height, height, height, filter, err);
-    if (status == VT_OK && !(between = malloc((size_t)r.height * BLOCK * 3)))
-        status = vt_fail(err, VT_ENOMEM, "no memory to resize an image of %lld rows", (long long)r.height);
+        status = gather_new(&s.ys, r.height, height, height, filter, err);
+    if (status == VT_OK && !(s.between = malloc((size_t)pixels * 3)))
+        status = vt_fail(err, VT_ENOMEM, "no memory to resize an image of %lld x %lld pixels", (long long)r.width,
+                         (long long)r.height);
     if (status == VT_OK) {
-        gather_fill(&ys, r.height, height, 0, height, filter);
-        resize_blocks(in, r, &xs, &ys, filter, between, out);
+        gather_fill(&s.ys, r.height, height, 0, height, filter);
+        (down_first ? y_first : x_first)(&s, out);
     }
-    gather_release(&xs);
-    gather_release(&ys);
-    free(between);
+    gather_release(&s.xs);
+    gather_release(&s.ys);
+    free(s.between);
     return status;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include <jpeglib.h>
+#include <webp/encode.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -135,6 +136,31 @@ unsigned char *fx_jpeg_sampled(int64_t width, int64_t height, uint32_t seed, boo
     vt_image_release(&im);
     *size = bytes;
     return data;
+}
+
+unsigned char *fx_webp(int64_t width, int64_t height, uint32_t seed, bool lossless, size_t *size)
+{
+    vt_image im = {0};
+    uint8_t *encoded = NULL;
+    const int w = (int)width, h = (int)height;
+    fx_image(&im, width, height, seed);
+    *size = lossless ? WebPEncodeLosslessRGB(im.pixels, w, h, w * 3, &encoded)
+                     : WebPEncodeRGB(im.pixels, w, h, w * 3, 80, &encoded);
+    assert_true(*size > 0);
+    unsigned char *data = malloc(*size);
+    memcpy(data, encoded, *size);
+    WebPFree(encoded);
+    vt_image_release(&im);
+    return data;
+}
+
+unsigned char *fx_encoded(int encoding, int64_t width, int64_t height, uint32_t seed, size_t *size)
+{
+    if (encoding == 0)
+        return fx_png(width, height, seed, size);
+    if (encoding >= 3)
+        return fx_webp(width, height, seed, encoding == 4, size);
+    return fx_jpeg(width, height, seed, encoding == 2, size);
 }
 
 void fx_tar_checksum(vt_text *tar, size_t offset)

@@ -34,6 +34,11 @@ unsigned char *fx_jpeg(int64_t width, int64_t height, uint32_t seed, bool progre
 unsigned char *fx_jpeg_sampled(int64_t width, int64_t height, uint32_t seed, bool progressive, int across, int down,
                                size_t *size);
 
+unsigned char *fx_webp(int64_t width, int64_t height, uint32_t seed, bool lossless, size_t *size);
+/* One of the encodings above: 0 PNG, 1 JPEG, 2 progressive JPEG, 3 lossy WebP, 4 lossless WebP. */
+#define FX_ENCODINGS 5
+unsigned char *fx_encoded(int encoding, int64_t width, int64_t height, uint32_t seed, size_t *size);
+
 /* Appends a ustar member, or the end mark. */
 void fx_tar_member(vt_text *tar, const char *name, char type, const void *data, size_t size);
 void fx_tar_end(vt_text *tar);

@@ -40,8 +40,8 @@ static bool known_difference(const char *file)
 
 /* The columns of the manifest that are used; the quotes of its csv need care only for commas. */
 typedef struct {
-    char file[128], format[16], hash[VT_HASH_HEX];
-    bool ok;
+    char file[128], format[16], mode[16], hash[VT_HASH_HEX];
+    bool ok, stable;
 } manifest_row;
 
 static bool next_field(char **at, char *out, size_t size)
@@ -73,6 +73,10 @@ static void parse_row(char **at, manifest_row *row)
             row->ok = strcmp(field, "ok") == 0;
         else if (i == 4)
             snprintf(row->format, sizeof row->format, "%.15s", field);
+        else if (i == 7)
+            snprintf(row->mode, sizeof row->mode, "%.15s", field);
+        else if (i == 13)
+            row->stable = strcmp(field, "yes") == 0;
         else if (i == 11)
             snprintf(row->hash, sizeof row->hash, "%.64s", field);
         if (!more)
@@ -93,6 +97,17 @@ static manifest_row *load_manifest(const char *path, size_t *n)
         parse_row(&at, &rows[(*n)++]);
     free(text);
     return rows;
+}
+
+/* A file that has to agree: JPEG, PNG, WebP or MPO (where Pillow found no format: by its name), judged alike by two
+ * versions of Pillow, and not 16-bit grey, where the manifest holds Pillow's habit. */
+static bool must_agree(const manifest_row *row)
+{
+    static const char *const formats[] = {"JPEG", "PNG", "WEBP", "MPO"};
+    bool ours = row->format[0] == '\0' && (vt_image_has_suffix(row->file) || strstr(row->file, ".mpo"));
+    for (size_t i = 0; i < VT_COUNT_OF(formats); i++)
+        ours = ours || strcmp(row->format, formats[i]) == 0;
+    return ours && row->stable && row->mode[0] != 'I';
 }
 
 /* Whether the decoder does what the manifest asks for. */
@@ -121,7 +136,7 @@ static void test_hard_images(void **state)
     const char *path = fx_real("hard-images.manifest.csv");
     if (!path)
         skip();
-    size_t n, met = 0, parted = 0;
+    size_t n, met = 0, parted = 0, judged = 0, agreed = 0;
     manifest_row *rows = load_manifest(path, &n);
     path = fx_real("hard-images.tar");
     assert_non_null(path);
@@ -153,10 +168,14 @@ static void test_hard_images(void **state)
                                : "Pillow refuses it");
         parted += !same;
         met++;
+        judged += must_agree(row);
+        agreed += must_agree(row) && same;
         free(data);
     }
     assert_int_equal(parted, VT_COUNT_OF(differences));
     assert_int_equal(met, n - 1);
+    print_message("hard images: %zu of %zu that must agree with the manifest do\n", agreed, judged);
+    assert_true(judged > 200 && agreed * 100 >= judged * 98);
     vt_tar_release(&tar);
     close(fd);
     free(rows);
@@ -188,11 +207,12 @@ static void test_png_round_trip(void **state)
 static void test_every_cut_is_an_error(void **state)
 {
     vt_image im = {0};
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < FX_ENCODINGS; kind++) {
+        static const size_t unneeded[FX_ENCODINGS] = {16, 12, 2, 0, 0};
         size_t size;
-        unsigned char *data = kind == 0 ? fx_png(40, 30, 1, &size) : fx_jpeg(40, 30, 1, kind == 2, &size);
+        unsigned char *data = fx_encoded(kind, 40, 30, 1, &size);
         /* the IEND chunk and the end marker are not needed for pixels; baseline JPEG may look ahead a few bytes */
-        size_t needed = size - (kind == 0 ? 16 : kind == 1 ? 12 : 2);
+        size_t needed = size - unneeded[kind];
         assert_int_equal(vt_image_decode(&im, data, size, "x", NULL), VT_OK);
         for (size_t cut = 0; cut < needed; cut++) {
             vt_err err = {0};
@@ -236,6 +256,50 @@ static void test_limits(void **state)
     assert_int_equal(vt_image_resize_buffer(&im, 0, 1, &err), VT_EFORMAT);
     assert_int_equal(vt_image_resize_buffer(&im, INT64_MAX, INT64_MAX, &err), VT_EFORMAT);
     assert_int_equal(vt_image_resize_buffer(&im, 20000, 20000, &err), VT_EFORMAT);
+}
+
+/* A WebP of one lossless chunk that declares a size, and has no pixels. */
+static void declare_webp(unsigned char out[30], uint32_t width, uint32_t height)
+{
+    const uint32_t sides = (width - 1) | (height - 1) << 14;
+    memcpy(out, "RIFF\26\0\0\0WEBPVP8L\12\0\0\0\57\0\0\0\0\0\0\0\0\0", 30);
+    for (int i = 0; i < 4; i++)
+        out[21 + i] = (unsigned char)(sides >> 8 * i);
+}
+
+/* Breaks when a WebP that declares more than the limits is decoded or takes memory. */
+static void test_webp_limits(void **state)
+{
+    vt_image im = {0};
+    vt_err err = {0};
+    unsigned char data[30];
+    declare_webp(data, 16384, 16384);
+    assert_int_equal(vt_image_decode(&im, data, sizeof data, "big.webp", &err), VT_EFORMAT);
+    assert_non_null(strstr(err.msg, "16384 x 16384"));
+    declare_webp(data, 13500, 13200);
+    assert_int_equal(vt_image_decode(&im, data, sizeof data, "big.webp", &err), VT_ENOMEM);
+    assert_non_null(strstr(err.msg, "13500 x 13200 pixels takes more than 640 MiB"));
+    assert_null(im.pixels);
+    declare_webp(data, 20, 10);
+    assert_int_equal(vt_image_decode(&im, data, sizeof data, "empty.webp", &err), VT_EFORMAT);
+    vt_image_release(&im);
+}
+
+/* Breaks when a WebP of millions of tiny chunks makes its reader note each one. */
+static void test_webp_chunks(void **state)
+{
+    vt_image im = {0};
+    vt_err err = {0};
+    const size_t chunks = 200000, size = 12 + 18 + 8 * chunks;
+    unsigned char *data = calloc(1, size);
+    memcpy(data, "RIFF\0\0\0\0WEBPVP8X\12\0\0\0", 20);
+    for (size_t i = 0; i < 4; i++)
+        data[4 + i] = (unsigned char)((size - 8) >> 8 * i);
+    for (size_t i = 0; i < chunks; i++)
+        memcpy(data + 30 + 8 * i, "abcd", 4);
+    assert_int_equal(vt_image_decode(&im, data, size, "chunks.webp", &err), VT_EFORMAT);
+    assert_non_null(strstr(err.msg, "more than 131072 chunks"));
+    free(data);
 }
 
 /* Breaks when a progressive file may ask for any number of passes over its image (a decoder that hangs). */
@@ -291,9 +355,9 @@ static void test_damaged_files(void **state)
 {
     vt_image im = {0};
     vt_rng r = vt_rng_at(7, VT_STREAM_TEST, 1, 0);
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < FX_ENCODINGS; kind++) {
         size_t size;
-        unsigned char *data = kind == 0 ? fx_png(33, 21, 3, &size) : fx_jpeg(33, 21, 3, kind == 2, &size);
+        unsigned char *data = fx_encoded(kind, 33, 21, 3, &size);
         for (int round = 0; round < 300; round++) {
             unsigned char *copy = malloc(size);
             memcpy(copy, data, size);
@@ -323,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hard_images),           cmocka_unit_test(test_png_round_trip),
         cmocka_unit_test(test_every_cut_is_an_error), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_webp_limits),           cmocka_unit_test(test_webp_chunks),
         cmocka_unit_test(test_too_many_scans),        cmocka_unit_test(test_other_formats),
         cmocka_unit_test(test_damaged_files),
     };

@@ -488,6 +488,45 @@ static void test_parts_make_the_whole(void **state)
     vt_read_buffer_release(&b);
 }
 
+/* Breaks when the sides of a resize, or the offset of a crop, are not those of the program whose method was named. */
+static void test_sides_and_offsets(void **state)
+{
+    static const struct {
+        const char *list;
+        int64_t from[2], to[2]; /* height, width */
+    } cases[] = {
+        {"[resize_small(256)]", {375, 500}, {256, 341}}, /* 341.33 */
+        {"[resize_small(256, bicubic)]", {375, 500}, {256, 341}},
+        {"[resize_small(256)]", {375, 499}, {256, 341}}, /* 340.65 */
+        {"[resize_small(256, bilinear)]", {375, 499}, {256, 340}},
+        {"[resize_small(100, tf_bilinear)]", {303, 200}, {152, 100}}, /* 151.5, half to even */
+        {"[resize_small(100, box)]", {303, 200}, {151, 100}},
+    };
+    vt_image im = {0}, spare = {0}, out = {0};
+    vt_preprocess p;
+    for (size_t i = 0; i < VT_COUNT_OF(cases); i++) {
+        fx_image(&im, cases[i].from[1], cases[i].from[0], 1);
+        assert_int_equal(vt_preprocess_parse(&p, cases[i].list, NULL), VT_OK);
+        assert_int_equal(vt_preprocess_run(&p, 0, 0, &im, &spare, NULL), VT_OK);
+        if (im.height != cases[i].to[0] || im.width != cases[i].to[1])
+            fail_msg("%s: %lld x %lld", cases[i].list, (long long)im.height, (long long)im.width);
+    }
+    for (int64_t side = 20; side < 28; side++) { /* Python's round((side - 20) / 2), and its floor */
+        static const int64_t even[] = {0, 0, 1, 2, 2, 2, 3, 4};
+        for (int k = 0; k < 2; k++) {
+            const int64_t offset = k ? even[side - 20] : (side - 20) / 2;
+            fx_image(&im, side, side, 1);
+            assert_int_equal(vt_crop_rect(&im, (vt_rect){offset, offset, 20, 20}, &out, NULL), VT_OK);
+            assert_int_equal(vt_preprocess_parse(&p, k ? "[center_crop(20)]" : "[central_crop(20)]", NULL), VT_OK);
+            assert_int_equal(vt_preprocess_run(&p, 0, 0, &im, &spare, NULL), VT_OK);
+            assert_memory_equal(im.pixels, out.pixels, 20 * 20 * 3);
+        }
+    }
+    vt_image_release(&im);
+    vt_image_release(&spare);
+    vt_image_release(&out);
+}
+
 static int clean(void **state)
 {
     fx_remove_dir();
@@ -505,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_inception_minimum),    cmocka_unit_test(test_random_operations),
         cmocka_unit_test(test_fixed_operations),     cmocka_unit_test(test_crop_too_large),
         cmocka_unit_test(test_mangled_lists),        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_sides_and_offsets),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }
