@@ -20,7 +20,7 @@ struct vt_npz {
     zip_t *zip;
     int64_t count;
     char name[256];
-    zip_file_t *open; /* the member that is being read, or NULL */
+    zip_file_t *open;         /* the member that is being read, or NULL */
     int64_t member, position; /* its number; bytes of its numbers that were read */
 };
 
@@ -40,8 +40,8 @@ vt_status vt_npz_open(vt_npz **out, const char *path, vt_err *err)
     if (!z->zip) {
         zip_error_t error;
         zip_error_init_with_code(&error, code);
-        vt_status status = vt_fail(err, VT_EFORMAT, "%s is no NumPy archive, or a broken one: %s", path,
-                                   zip_error_strerror(&error));
+        vt_status status =
+            vt_fail(err, VT_EFORMAT, "%s is no NumPy archive, or a broken one: %s", path, zip_error_strerror(&error));
         zip_error_fini(&error);
         return status;
     }
