@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/npy.h"
 #include "base/text.h"
 #include "train/engine.h"
 #include "train/foreign.h"
@@ -16,6 +17,7 @@
 
 static char *folder; /* of families.json and the models beside it */
 static json_t *golden;
+static scene here;
 
 static int set_up(void **state)
 {
@@ -25,6 +27,7 @@ static int set_up(void **state)
     if (vt_json_load(path, &golden, &err) != VT_OK)
         fail_msg("%s", err.msg);
     free(path);
+    scene_make(&here);
     return 0;
 }
 
@@ -32,6 +35,7 @@ static int tear_down(void **state)
 {
     (void)state;
     json_decref(golden);
+    scene_remove(&here);
     return 0;
 }
 
@@ -41,6 +45,28 @@ typedef struct {
     vt_recipe recipe;
     vt_pixel_range pixels;
 } opened;
+
+/* Images i and i + 1 of the source, cropped, into the model. */
+static void read_pair(vt_model *m, const char *spec, int64_t i)
+{
+    vt_source *source = NULL;
+    vt_preprocess p;
+    vt_image spare = {0};
+    vt_err err = {0};
+    size_t bytes = (size_t)(m->config.image_height * m->config.image_width * 3);
+    assert_int_equal(vt_preprocess_parse(&p, "[central_crop(224)]", &err), VT_OK);
+    if (vt_source_open(&source, spec, &err) != VT_OK)
+        fail_msg("%s", err.msg);
+    for (int64_t k = 0; k < 2; k++) {
+        vt_read_buffer b = {0};
+        assert_int_equal(vt_source_fetch(source, i + k, &b, &err), VT_OK);
+        assert_int_equal(vt_preprocess_load(&p, 0, 0, &b, &spare, "", &err), VT_OK);
+        memcpy(m->images + (size_t)k * bytes, b.image.pixels, bytes);
+        vt_read_buffer_release(&b);
+    }
+    vt_image_release(&spare);
+    vt_source_close(source);
+}
 
 static vt_status open_model(opened *o, const char *path, const json_t *keys, vt_err *err)
 {
@@ -199,11 +225,283 @@ static void big_vision_resize(void **state)
     assert_memory_equal(out, first, sizeof first);
 }
 
+/* --- DeiT-Tiny: published weights, the images beside them, another program's outputs
+ * ------------------------------------
+ */
+
+static const char *real(const char *name)
+{
+    static char path[1024];
+    const char *root = getenv("VITRO_DATA");
+    const char *const places[] = {"../shared/data", "../../shared/data", VITRO_SOURCE "/../shared/data"};
+    for (size_t i = 0; i < (root ? 1 : VT_COUNT_OF(places)); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", root ? root : places[i], name);
+        if (vt_is_file(path))
+            return path;
+    }
+    print_message("skipped: %s is not in VITRO_DATA nor in ../shared/data\n", name);
+    return NULL;
+}
+
+/* The first rows of a .npy file of float32. */
+static float *npy_rows(const char *path, int64_t rows, int64_t *width)
+{
+    unsigned char *data = NULL;
+    size_t size = 0, offset = 0;
+    vt_npy h;
+    vt_err err = {0};
+    assert_int_equal(vt_file_read(path, (size_t)1 << 30, &data, &size, &err), VT_OK);
+    assert_int_equal(vt_npy_read_header(&h, data, size, path, &offset, &err), VT_OK);
+    assert_true(h.rank == 2 && strcmp(h.descr, "<f4") == 0 && h.shape[0] >= rows);
+    *width = h.shape[1];
+    float *x = vt_xmalloc((size_t)(rows * *width) * sizeof *x);
+    memcpy(x, data + offset, (size_t)(rows * *width) * sizeof *x);
+    free(data);
+    return x;
+}
+
+static double relative(const float *x, const float *wanted, int64_t n)
+{
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)x[i] - (double)wanted[i];
+        difference += d * d;
+        norm += (double)wanted[i] * (double)wanted[i];
+    }
+    return sqrt(difference / norm);
+}
+
+static json_t *keys_of(const char *const *keys)
+{
+    json_t *list = json_array();
+    for (; *keys; keys++)
+        json_array_append_new(list, json_string(*keys));
+    return list;
+}
+
+static const char *const deit_keys[] = {"model.heads=3",
+                                        "model.head=tok",
+                                        "model.gelu=erf",
+                                        "model.norm_eps=1e-6",
+                                        "data.mean=[0.485,0.456,0.406]",
+                                        "data.std=[0.229,0.224,0.225]",
+                                        NULL};
+
+/* Breaks: weights, normalisation, decoding or the model of a published backbone. */
+static void deit_tiny(void **state)
+{
+    (void)state;
+    enum { IMAGES = 4 };
+    const char *found = real("imagenette224-val-00.tar.gz");
+    if (!found)
+        skip();
+    char *spec = vt_xasprintf("wds:%s", found), *weights = vt_xstrdup(real("deit-tiny-patch16-224.f16.safetensors"));
+    int64_t classes = 0, width = 0;
+    float *logits = npy_rows(real("deit-tiny.ref-logits.npy"), IMAGES, &classes);
+    float *features = npy_rows(real("deit-tiny.ref-features.npy"), IMAGES, &width);
+    json_t *keys = keys_of(deit_keys);
+    opened o;
+    vt_err err = {0};
+    if (open_model(&o, weights, keys, &err) != VT_OK)
+        fail_msg("%s", err.msg);
+    vt_model *m = &o.engine.model;
+    assert_true(m->config.classes == classes && m->feature_width == width && m->use.samples == 2);
+    for (int i = 0; i < IMAGES; i += 2) {
+        vt_pass pass = {.backend = &o.engine.backend, .samples = 2, .pixels = o.pixels, .slices = 8};
+        read_pair(m, spec, i);
+        vt_model_forward(m, &pass);
+        double dl = relative(m->logits, logits + i * classes, 2 * classes);
+        double df = relative(m->features, features + i * width, 2 * width);
+        print_message("images %d and %d: logits %.1e, features %.1e\n", i, i + 1, dl, df);
+        assert_true(dl < 1e-4 && df < 1e-4);
+    }
+    json_decref(keys);
+    close_model(&o);
+    free(logits);
+    free(features);
+    free(spec);
+    free(weights);
+}
+
+/* --- what may be wrong
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void expect_refused(const char *path, const json_t *keys, vt_status status, const char *const *words)
+{
+    opened o;
+    vt_err err = {0};
+    vt_status got = open_model(&o, path, keys, &err);
+    close_model(&o);
+    if (got != status)
+        fail_msg("%s: status %d, expected %d: %s", path, (int)got, (int)status, err.msg);
+    for (; *words; words++)
+        if (!strstr(err.msg, *words))
+            fail_msg("\"%s\" does not say \"%s\"", err.msg, *words);
+}
+
+/* Breaks: a person is not told which keys are missing, all at once. */
+static void missing_keys(void **state)
+{
+    (void)state;
+    char *path = vt_path_join(folder, "timm-token.safetensors");
+    const char *const all[] = {"model.heads", "model.head ", "model.gelu", "model.norm_eps",
+                               "data.mean",   "data.std",    NULL};
+    expect_refused(path, NULL, VT_EINVAL, all);
+    free(path);
+    path = vt_path_join(folder, "absent.safetensors");
+    const char *const absent[] = {"no such file", NULL};
+    expect_refused(path, NULL, VT_EINVAL, absent);
+    free(path);
+    const char *const several[] = {"files of tensors", "name one", NULL};
+    expect_refused(folder, NULL, VT_EINVAL, several);
+}
+
+static void write_bytes(const char *path, const unsigned char *data, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(size ? fwrite(data, 1, size, f) : 0, size);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Opens a broken copy; whatever comes of it, it is a status and a sentence. */
+static bool opens(const char *path, const json_t *keys)
+{
+    opened o;
+    vt_err err = {0};
+    vt_status status = open_model(&o, path, keys, &err);
+    close_model(&o);
+    assert_true(status == VT_OK || err.msg[0] != '\0');
+    return status == VT_OK;
+}
+
+/* Breaks: a file that is cut or has a wrong byte is read beyond its end, or taken for whole. */
+static void broken_files(void **state)
+{
+    (void)state;
+    const char *const names[] = {"timm-map.safetensors", "big-vision-gap-stacked.npz", "big-vision-map.npz"};
+    const char *const map_keys[] = {"model.heads=3", "model.gelu=erf", "model.norm_eps=1e-6", "data.value_min=0", NULL};
+    json_t *keys = keys_of(map_keys);
+    for (size_t k = 0; k < VT_COUNT_OF(names); k++) {
+        char *path = vt_path_join(folder, names[k]);
+        const char *copy = scene_path(&here, k ? "copy.npz" : "copy.safetensors");
+        unsigned char *data = NULL;
+        size_t size = 0;
+        vt_err err = {0};
+        int taken = 0;
+        assert_int_equal(vt_file_read(path, (size_t)1 << 20, &data, &size, &err), VT_OK);
+        write_bytes(copy, data, size);
+        assert_true(opens(copy, keys));
+        for (size_t cut = 0; cut < size; cut += cut < 64 ? 7 : size / 20) {
+            write_bytes(copy, data, cut);
+            assert_false(opens(copy, keys));
+        }
+        for (size_t i = 0; i < 150; i++) {
+            size_t at = i < 75 ? i * 37 % (size < 6000 ? size : 6000) : (i * 7919) % size;
+            if (k > 0 && i % 3 == 0)
+                at = size - 1 - i * 29 % 4000; /* the archive's directory */
+            unsigned char was = data[at];
+            data[at] ^= (unsigned char)(1U << i % 8);
+            write_bytes(copy, data, size);
+            taken += opens(copy, keys);
+            data[at] = was;
+        }
+        print_message("%s: %d of 150 wrong bits make another model\n", names[k], taken);
+        free(data);
+        free(path);
+    }
+    json_decref(keys);
+}
+
+/* One tensor of a file to be written. */
+static vt_stored_tensor tensor(const char *name, float *data, int n_dims, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    vt_stored_tensor t = {.n_dims = n_dims, .dims = {a, b, c, d}, .count = a * b * c * d, .data = data};
+    (void)snprintf(t.name, sizeof t.name, "%s", name);
+    return t;
+}
+
+/* Breaks: a file whose tensors are not those of one model is taken for one, or the message does not name the tensor. */
+static void wrong_tensors(void **state)
+{
+    (void)state;
+    enum { BLOCK = 12, ALL = 3 + BLOCK + 2 };
+    static float data[4096];
+    const char *const suffixes[] = {"norm1.weight",     "norm1.bias",     "attn.qkv.weight", "attn.qkv.bias",
+                                    "attn.proj.weight", "attn.proj.bias", "norm2.weight",    "norm2.bias",
+                                    "mlp.fc1.weight",   "mlp.fc1.bias",   "mlp.fc2.weight",  "mlp.fc2.bias"};
+    const int64_t sides[BLOCK][2] = {{8, 1}, {8, 1}, {24, 8}, {24, 1}, {8, 8},  {8, 1},
+                                     {8, 1}, {8, 1}, {16, 8}, {16, 1}, {8, 16}, {8, 1}};
+    const char *const given[] = {"model.heads=2", "model.gelu=erf", "model.norm_eps=1e-6", "data.value_min=0", NULL};
+    const char *path = scene_path(&here, "wrong.safetensors");
+    json_t *keys = keys_of(given);
+    vt_stored_tensor list[ALL + 1];
+    int n = 0;
+    list[n++] = tensor("patch_embed.proj.weight", data, 4, 8, 3, 2, 2);
+    list[n++] = tensor("patch_embed.proj.bias", data, 1, 8, 1, 1, 1);
+    list[n++] = tensor("pos_embed", data, 3, 1, 4, 8, 1);
+    for (int i = 0; i < BLOCK; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "blocks.0.%s", suffixes[i]);
+        list[n++] = tensor(name, data, sides[i][1] == 1 ? 1 : 2, sides[i][0], sides[i][1], 1, 1);
+    }
+    list[n++] = tensor("norm.weight", data, 1, 8, 1, 1, 1);
+    list[n++] = tensor("norm.bias", data, 1, 8, 1, 1, 1);
+
+    static const struct {
+        int drop;          /* index of a tensor that is missing, or -1 */
+        const char *extra; /* one too many, or NULL */
+        int64_t side;      /* of pos_embed's rows */
+        float value;       /* of a number */
+        const char *words[3];
+    } cases[] = {
+        {-1, NULL, 4, 0, {NULL}},
+        {6, NULL, 4, 0, {"blocks.0.attn.qkv.bias", NULL}}, /* is a bias of all blocks: 0 */
+        {7, NULL, 4, 0, {"no tensor for timm's blocks.0.attn.proj.weight", NULL}},
+        {0, NULL, 4, 0, {"no patch embedding", "timm", NULL}},
+        {-1, "blocks.0.attn.rel_pos", 4, 0, {"blocks.0.attn.rel_pos has no place", NULL}},
+        {-1, "blocks.2.norm1.weight", 4, 0, {"blocks.2.norm1.weight", "has no place", NULL}},
+        {-1, "dist_token", 4, 0, {"dist_token", "distilled", NULL}},
+        {-1, NULL, 5, 0, {"5 positions", "model.image", NULL}},
+        {-1, NULL, 4, (float)NAN, {"is not finite", NULL}},
+    };
+    for (size_t k = 0; k < VT_COUNT_OF(cases); k++) {
+        char hex[VT_HASH_HEX];
+        int64_t bytes = 0;
+        vt_err err = {0};
+        vt_stored_tensor some[ALL + 1];
+        int m = 0;
+        for (int i = 0; i < n; i++)
+            if (i != cases[k].drop)
+                some[m++] = list[i];
+        if (cases[k].extra)
+            some[m++] = tensor(cases[k].extra, data, 1, 8, 1, 1, 1);
+        for (int i = 0; i < m; i++)
+            if (strcmp(some[i].name, "pos_embed") == 0)
+                some[i] = tensor("pos_embed", data, 3, 1, cases[k].side, 8, 1);
+        data[3] = cases[k].value;
+        assert_int_equal(vt_safetensors_save(path, NULL, some, m, hex, &bytes, &err), VT_OK);
+        opened o;
+        vt_status status = open_model(&o, path, keys, &err);
+        close_model(&o);
+        bool fine = k < 2;
+        if ((status == VT_OK) != fine)
+            fail_msg("case %zu: %s", k, status ? err.msg : "was taken");
+        for (int w = 0; !fine && cases[k].words[w]; w++)
+            if (!strstr(err.msg, cases[k].words[w]))
+                fail_msg("case %zu: \"%s\" does not say \"%s\"", k, err.msg, cases[k].words[w]);
+    }
+    json_decref(keys);
+}
+
 int main(int argc, char **argv)
 {
     assert_int_equal(argc, 2); /* tests/golden/families */
     folder = argv[1];
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_family), cmocka_unit_test(timm_resizes),
-                                       cmocka_unit_test(big_vision_resize)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_family),      cmocka_unit_test(timm_resizes),
+                                       cmocka_unit_test(big_vision_resize), cmocka_unit_test(deit_tiny),
+                                       cmocka_unit_test(missing_keys),      cmocka_unit_test(broken_files),
+                                       cmocka_unit_test(wrong_tensors)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
