@@ -15,7 +15,7 @@
 
 #define BOUND 2e-5 /* relative L2: float32 against float64 */
 
-static char *folder; /* of families.json and the models beside it */
+static char *folder; /* of published.json and the models beside it */
 static json_t *golden;
 static scene here;
 
@@ -23,7 +23,7 @@ static int set_up(void **state)
 {
     (void)state;
     vt_err err = {0};
-    char *path = vt_path_join(folder, "families.json");
+    char *path = vt_path_join(folder, "published.json");
     if (vt_json_load(path, &golden, &err) != VT_OK)
         fail_msg("%s", err.msg);
     free(path);
@@ -497,7 +497,7 @@ static void wrong_tensors(void **state)
 
 int main(int argc, char **argv)
 {
-    assert_int_equal(argc, 2); /* tests/golden/families */
+    assert_int_equal(argc, 2); /* tests/golden/published */
     folder = argv[1];
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_family),      cmocka_unit_test(timm_resizes),
                                        cmocka_unit_test(big_vision_resize), cmocka_unit_test(deit_tiny),

@@ -1,7 +1,7 @@
 # Tiny random models of every published family, as their own programs write them, and what those compute: the files in
-# tests/golden/families and their golden outputs beside them, families.json.
+# tests/golden/published and their golden outputs beside them, published.json.
 #
-#   OMP_NUM_THREADS=1 tools/python/run tools/golden/families.py tests/golden/families
+#   OMP_NUM_THREADS=1 tools/python/run tools/golden/published.py tests/golden/published
 #
 # timm and transformers make and save the PyTorch models; flax_vit.py is big_vision's. Weights are drawn so that every
 # part matters, and are exact in the type that they are stored in; the arithmetic is float64 (flax: float32).
@@ -26,7 +26,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 
 from writing import numbers
 
-COMMAND = "OMP_NUM_THREADS=1 tools/python/run tools/golden/families.py tests/golden/families"
+COMMAND = "OMP_NUM_THREADS=1 tools/python/run tools/golden/published.py tests/golden/published"
 WIDTH, DEPTH, HEADS, MLP, PATCH, SIDE, CLASSES = 24, 2, 3, 40, 4, 16, 5
 HF = dict(hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, intermediate_size=MLP,
           image_size=SIDE, patch_size=PATCH, attn_implementation="eager")  # fmt: skip
@@ -223,7 +223,7 @@ def main():
     big_vision(w, "big-vision-token", "tok", representation=True)
     big_vision(w, "big-vision-old", "tok", prefix="opt/target/", old=True)
     document = {
-        "generator": "tools/golden/families.py",
+        "generator": "tools/golden/published.py",
         "command": COMMAND,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__,
                      "transformers": transformers.__version__, "numpy": np.__version__},  # fmt: skip
@@ -231,7 +231,7 @@ def main():
         "resampling": resampling(np.random.default_rng(9)),
         "families": w.entries,
     }
-    with open(os.path.join(folder, "families.json"), "w") as f:
+    with open(os.path.join(folder, "published.json"), "w") as f:
         json.dump(document, f, separators=(",", ":"))
         f.write("\n")
 
