@@ -35,8 +35,9 @@ static vt_status check_count(const vt_command *c, const vt_cli_form *form, const
 
 static bool is_model_key(const char *argument)
 {
-    return strchr(argument, '=') && (vt_has_prefix(argument, "model.") || vt_has_prefix(argument, "data.") ||
-                                     vt_has_prefix(argument, "loss.name=") || vt_has_prefix(argument, "init_positions="));
+    return strchr(argument, '=') &&
+           (vt_has_prefix(argument, "model.") || vt_has_prefix(argument, "data.") ||
+            vt_has_prefix(argument, "loss.name=") || vt_has_prefix(argument, "init_positions="));
 }
 
 /* Moves key=value arguments from list to keys; whether each is one that recipes know. */

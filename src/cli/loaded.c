@@ -73,8 +73,9 @@ static vt_status describe(vt_loaded *l, const vt_foreign *f, vt_recipe *r, bool 
     info->class_names = vt_xcalloc((size_t)classes + 1, sizeof *info->class_names);
     for (int64_t i = 0; i < classes; i++)
         info->class_names[i] = names ? vt_xstrdup(names[i]) : vt_xasprintf("%lld", (long long)i);
-    vt_log(VT_LOG_INFO, "%s: %s, head %s, images %lldx%lld, %s", l->dir, r->model.shape, vt_head_names[info->model.head],
-           (long long)info->model.image_height, (long long)info->model.image_width, info->preprocess);
+    vt_log(VT_LOG_INFO, "%s: %s, head %s, images %lldx%lld, %s", l->dir, r->model.shape,
+           vt_head_names[info->model.head], (long long)info->model.image_height, (long long)info->model.image_width,
+           info->preprocess);
     return VT_OK;
 }
 

@@ -73,8 +73,8 @@ vt_status vt_foreign_shape_of(const vt_foreign *f, vt_foreign_shape *s, vt_err *
     char shape[128];
     if (!patch || patch->n_dims != 4 || patch->dims[1] != 3 || patch->dims[2] != patch->dims[3])
         return vt_fail(err, VT_EUNSUPPORTED,
-                       "%s: its patch embedding is %s; expected width x 3 colours x P x P, as of an image model", f->path,
-                       vt_weight_shape(shape, patch ? patch->n_dims : 0, patch ? patch->dims : NULL));
+                       "%s: its patch embedding is %s; expected width x 3 colours x P x P, as of an image model",
+                       f->path, vt_weight_shape(shape, patch ? patch->n_dims : 0, patch ? patch->dims : NULL));
     *s = (vt_foreign_shape){.width = patch->dims[0],
                             .patch = patch->dims[2],
                             .depth = depth_of(f),
@@ -187,7 +187,8 @@ static vt_size size_of(const json_t *value)
         return (vt_size){json_integer_value(value), json_integer_value(value)};
     if (n != 2 && n != 3)
         return (vt_size){0};
-    return (vt_size){json_integer_value(json_array_get(value, n - 2)), json_integer_value(json_array_get(value, n - 1))};
+    return (vt_size){json_integer_value(json_array_get(value, n - 2)),
+                     json_integer_value(json_array_get(value, n - 1))};
 }
 
 static vt_size sane(vt_size s)
@@ -248,8 +249,8 @@ static bool is_plain_timm(const char *architecture, bool *dinov2)
                vt_has_prefix(architecture, "deit3_");
     if (!vit || !patch || !last)
         return false;
-    return *dinov2 || (patch + strlen("_patch") + strspn(patch + strlen("_patch"), "0123456789") == last &&
-                       is_digits(last + 1));
+    return *dinov2 ||
+           (patch + strlen("_patch") + strspn(patch + strlen("_patch"), "0123456789") == last && is_digits(last + 1));
 }
 
 /* timm: architecture, model_args and pretrained_cfg of config.json. */
@@ -362,8 +363,10 @@ static vt_status check_told(const vt_foreign *f, const vt_recipe *r, const vt_fo
         missing(r, s, "data.std", "[0.229,0.224,0.225] or [0.5,0.5,0.5]", &list);
     }
     vt_status status = list.len == 0 ? VT_OK
-                                     : vt_fail(err, VT_EINVAL, "%s: neither its tensors nor a config.json tell these "
-                                                               "keys; set them: %s", f->path, list.s);
+                                     : vt_fail(err, VT_EINVAL,
+                                               "%s: neither its tensors nor a config.json tell these "
+                                               "keys; set them: %s",
+                                               f->path, list.s);
     vt_text_release(&list);
     return status;
 }
@@ -410,7 +413,7 @@ static vt_status adopt_image(const vt_foreign *f, const vt_foreign_shape *s, fac
     bool class_row = false, given = is_given(r, "model.image");
     if (s->positions > 0)
         VT_TRY(vt_foreign_grid(f, s, given ? r->model.image : (vt_size){0}, &rows, &cols, &class_row, err));
-    tell_shape(s, class_row, list);
+    tell_shape(s, class_row && !f->flax, list); /* big_vision adds an old class position to the token */
     vt_size image = vt_foreign_image(f, s->patch);
     if (rows > 0 && (image.height / s->patch != rows || image.width / s->patch != cols))
         image = (vt_size){rows * s->patch, cols * s->patch};
@@ -487,8 +490,9 @@ vt_status vt_init_adopt(vt_recipe *r, vt_err *err)
     if (!r->init[0])
         return VT_OK;
     if (r->from[0])
-        return vt_fail(err, VT_EINVAL, "from and init are both set: from goes on with a training, init begins one with "
-                                       "a model's values; leave one of them empty");
+        return vt_fail(err, VT_EINVAL,
+                       "from and init are both set: from goes on with a training, init begins one with "
+                       "a model's values; leave one of them empty");
     vt_status status = vt_foreign_open(&f, r->init, err);
     if (status == VT_OK)
         status = vt_foreign_adopt(f, r, err);

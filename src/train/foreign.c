@@ -67,8 +67,10 @@ static vt_status find_in_folder(const char *folder, char **file, vt_err *err)
     if (count == 1)
         *file = vt_path_join(folder, only);
     else if (count == 0)
-        status = vt_fail(err, VT_EINVAL, "%s holds no model: neither %s nor another .safetensors or .npz, nor a run's "
-                                         "checkpoints/", folder, usual_names[0]);
+        status = vt_fail(err, VT_EINVAL,
+                         "%s holds no model: neither %s nor another .safetensors or .npz, nor a run's "
+                         "checkpoints/",
+                         folder, usual_names[0]);
     else
         status = vt_fail(err, VT_EINVAL, "%s holds %d files of tensors; name one: %s", folder, count, all.s);
     vt_text_release(&all);
@@ -120,8 +122,9 @@ static vt_status find_prefix(vt_foreign *f, vt_err *err)
         if (n < 0 || n >= (int)sizeof f->prefix)
             continue;
         if (found)
-            return vt_fail(err, VT_EUNSUPPORTED, "%s holds two models, with %.80s and %.80s; keep one of them in a file",
-                           f->path, found, name);
+            return vt_fail(err, VT_EUNSUPPORTED,
+                           "%s holds two models, with %.80s and %.80s; keep one of them in a file", f->path, found,
+                           name);
         found = name;
         (void)snprintf(f->prefix, sizeof f->prefix, "%.*s", n, name);
         f->flax = strchr(name, '/') != NULL || strcmp(name + n, "embedding/kernel") == 0;
@@ -231,7 +234,8 @@ static vt_status add_piece(vt_foreign *f, const vt_foreign_piece *piece, const c
                        target);
     if (t->n_dims != n_dims || memcmp(t->dims, dims, (size_t)n_dims * sizeof *dims) != 0)
         return vt_fail(err, VT_EFORMAT, "%s: tensor %.80s makes timm's %s %s; another part of it makes it %s", f->path,
-                       w->name, target, vt_weight_shape(found, n_dims, dims), vt_weight_shape(wanted, t->n_dims, t->dims));
+                       w->name, target, vt_weight_shape(found, n_dims, dims),
+                       vt_weight_shape(wanted, t->n_dims, t->dims));
     t->covered |= bit;
     if ((f->n_pieces & (f->n_pieces - 1)) == 0)
         f->pieces = vt_xrealloc(f->pieces, (size_t)(f->n_pieces ? 2 * f->n_pieces : 1) * sizeof *f->pieces);
@@ -287,8 +291,10 @@ static vt_status map_names(vt_foreign *f, vt_err *err)
         if (n == 0 && !outside)
             return vt_fail(err, VT_EUNSUPPORTED, "%s: tensor %.80s has no place in a model of vitro's", f->path, name);
         if (n > 0 && matches[0].how == VT_NAME_REFUSED)
-            return vt_fail(err, VT_EUNSUPPORTED, "%s: tensor %.80s belongs to a model with two class tokens (distilled "
-                                                 "DeiT), which vitro does not build", f->path, name);
+            return vt_fail(err, VT_EUNSUPPORTED,
+                           "%s: tensor %.80s belongs to a model with two class tokens (distilled "
+                           "DeiT), which vitro does not build",
+                           f->path, name);
         if (n == 0 || matches[0].how == VT_NAME_LEFT_OUT) {
             leave_out(f, name, &left_out);
             continue;

@@ -32,16 +32,16 @@ struct vt_foreign {
     char *path;   /* as given */
     char *folder; /* that config.json may lie in, or NULL */
     vt_weights weights;
-    bool own;                /* vitro's */
-    bool flax;               /* big_vision's names */
-    vt_checkpoint_info info; /* of its own */
+    bool own;                      /* vitro's */
+    bool flax;                     /* big_vision's names */
+    vt_checkpoint_info info;       /* of its own */
     json_t *config, *preprocessor; /* config.json and preprocessor_config.json, or NULL */
     char prefix[64];
     vt_foreign_piece *pieces;
     int n_pieces;
     vt_foreign_tensor *tensors;
     int n_tensors;
-    json_t *index; /* name -> number in tensors */
+    json_t *index;      /* name -> number in tensors */
     int64_t heads_seen; /* big_vision's shapes tell; else 0 */
     char **class_names;
     int64_t n_class_names;

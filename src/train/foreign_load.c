@@ -14,8 +14,8 @@ typedef struct {
     vt_device *device;
     const vt_foreign_use *use;
     bool keep_head;
-    int64_t *class_rows; /* class of the model -> class of the file, where their order differs; or NULL */
-    unsigned *covered;   /* a bit for each part of each parameter */
+    int64_t *class_rows;   /* class of the model -> class of the file, where their order differs; or NULL */
+    unsigned *covered;     /* a bit for each part of each parameter */
     float *class_position; /* of a class token that has none in this model: to be added to it; or NULL */
     vt_text notes;
 } load;
@@ -113,8 +113,7 @@ static vt_status read_piece(load *l, const vt_foreign_piece *p, float **out, int
     *n = part * r->taken;
     float *numbers = vt_xmalloc((size_t)*n * sizeof *numbers);
     *out = numbers;
-    vt_status status =
-        vt_weights_read(&l->f->weights, w, p->layer * count + part * r->first, *n, numbers, err);
+    vt_status status = vt_weights_read(&l->f->weights, w, p->layer * count + part * r->first, *n, numbers, err);
     if (status != VT_OK || p->match.how == VT_NAME_AS_IS)
         return status;
     float *turned = vt_xmalloc((size_t)*n * sizeof *turned);

@@ -11,8 +11,8 @@
 
 typedef enum { WHOLE, Q_OF_3, K_OF_3, V_OF_3, K_OF_2, V_OF_2, FIRST_THIRD, OTHER_THIRDS } split;
 static const vt_name_rows splits[] = {
-    [WHOLE] = {0, 1, 1, 0, 1},  [Q_OF_3] = {0, 1, 1, 0, 3}, [K_OF_3] = {0, 1, 1, 1, 3},
-    [V_OF_3] = {0, 1, 1, 2, 3}, [K_OF_2] = {0, 1, 1, 0, 2}, [V_OF_2] = {0, 1, 1, 1, 2},
+    [WHOLE] = {0, 1, 1, 0, 1},       [Q_OF_3] = {0, 1, 1, 0, 3},       [K_OF_3] = {0, 1, 1, 1, 3},
+    [V_OF_3] = {0, 1, 1, 2, 3},      [K_OF_2] = {0, 1, 1, 0, 2},       [V_OF_2] = {0, 1, 1, 1, 2},
     [FIRST_THIRD] = {0, 1, 3, 0, 1}, [OTHER_THIRDS] = {1, 2, 3, 0, 1},
 };
 
@@ -165,15 +165,19 @@ static const row rows[] = {
          AS_IS, V_OF_3, false},                                                                                        \
         {"Transformer/encoderblock_#/MultiHeadDotProductAttention_" number "/out/kernel", "blocks.#.attn.proj.weight", \
          OUTPUT1, WHOLE, false},                                                                                       \
-        {"Transformer/encoderblock_#/MultiHeadDotProductAttention_" number "/out/bias", "blocks.#.attn.proj.bias",     \
-         AS_IS, WHOLE, false}
+    {                                                                                                                  \
+        "Transformer/encoderblock_#/MultiHeadDotProductAttention_" number "/out/bias", "blocks.#.attn.proj.bias",      \
+            AS_IS, WHOLE, false                                                                                        \
+    }
 #define BIG_VISION_MLP(number)                                                                                         \
     {"Transformer/encoderblock_#/MlpBlock_" number "/Dense_0/kernel", "blocks.#.mlp.fc1.weight", INPUT1, WHOLE,        \
      false},                                                                                                           \
         {"Transformer/encoderblock_#/MlpBlock_" number "/Dense_0/bias", "blocks.#.mlp.fc1.bias", AS_IS, WHOLE, false}, \
         {"Transformer/encoderblock_#/MlpBlock_" number "/Dense_1/kernel", "blocks.#.mlp.fc2.weight", INPUT1, WHOLE,    \
          false},                                                                                                       \
-        {"Transformer/encoderblock_#/MlpBlock_" number "/Dense_1/bias", "blocks.#.mlp.fc2.bias", AS_IS, WHOLE, false}
+    {                                                                                                                  \
+        "Transformer/encoderblock_#/MlpBlock_" number "/Dense_1/bias", "blocks.#.mlp.fc2.bias", AS_IS, WHOLE, false    \
+    }
     BIG_VISION_ATTENTION("0"),
     BIG_VISION_ATTENTION("1"),
     BIG_VISION_MLP("0"),

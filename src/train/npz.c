@@ -20,8 +20,8 @@ struct vt_npz {
     zip_t *zip;
     int64_t count;
     char name[256];
-    zip_file_t *open; /* the member that is being read, or NULL */
-    int64_t member, position; /* its number; bytes of its numbers that were read */
+    zip_file_t *open;         /* the member that is being read, or NULL */
+    int64_t member, position, length; /* its number; bytes of its numbers that were read */
 };
 
 static vt_status refuse_zip(const vt_npz *z, const char *what, const char *reason, vt_err *err)
@@ -40,8 +40,8 @@ vt_status vt_npz_open(vt_npz **out, const char *path, vt_err *err)
     if (!z->zip) {
         zip_error_t error;
         zip_error_init_with_code(&error, code);
-        vt_status status = vt_fail(err, VT_EFORMAT, "%s is no NumPy archive, or a broken one: %s", path,
-                                   zip_error_strerror(&error));
+        vt_status status =
+            vt_fail(err, VT_EFORMAT, "%s is no NumPy archive, or a broken one: %s", path, zip_error_strerror(&error));
         zip_error_fini(&error);
         return status;
     }
@@ -136,6 +136,7 @@ static vt_status enter(vt_npz *z, int64_t member, vt_npy *h, vt_err *err)
         return refuse_zip(z, z->name, "it has not the length that its header tells", err);
     z->member = member;
     z->position = 0;
+    z->length = count * bytes;
     return VT_OK;
 }
 
@@ -162,5 +163,8 @@ vt_status vt_npz_read(vt_npz *z, int64_t member, int64_t first, void *data, int6
     }
     VT_TRY(read_exactly(z, data, size, err));
     z->position += size;
+    char end;
+    if (z->position == z->length && zip_fread(z->open, &end, 1) != 0) /* at the end its checksum is compared */
+        return refuse_zip(z, z->name, zip_file_strerror(z->open), err);
     return VT_OK;
 }

@@ -1,5 +1,5 @@
-/* NumPy's archives: a zip of NAME.npy (base/npy.h), as big_vision keeps its models. The zip is libzip's work. Nothing is
- * unpacked but what is asked for, in pieces, and no more than the header of an array promised. */
+/* NumPy's archives: a zip of NAME.npy (base/npy.h), as big_vision keeps its models. The zip is libzip's work. Nothing
+ * is unpacked but what is asked for, in pieces, and no more than the header of an array promised. */
 #ifndef VT_TRAIN_NPZ_H
 #define VT_TRAIN_NPZ_H
 

@@ -330,7 +330,7 @@ vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_tr
     t->rules = r->optimizer.rules[0] != '\0' ? r->optimizer.rules : NULL;
     t->optimizer = (vt_optimizer_config){.kind = r->optimizer.kind,
                                          .lr = r->optimizer.lr,
-                                        .layer_decay = r->optimizer.layer_decay,
+                                         .layer_decay = r->optimizer.layer_decay,
                                          .decay_body = r->optimizer.decay,
                                          .decay_head = r->optimizer.decay_head,
                                          .beta1 = r->optimizer.beta1,

@@ -264,7 +264,8 @@ vt_status vt_safetensors_load(const char *path, vt_device *device, const vt_stor
 }
 
 /* One entry of the header, checked: what any program wrote, in any type. */
-static vt_status read_entry(const reader *r, const char *name, const json_t *entry, vt_safetensors_entry *e, vt_err *err)
+static vt_status read_entry(const reader *r, const char *name, const json_t *entry, vt_safetensors_entry *e,
+                            vt_err *err)
 {
     const json_t *shape = json_object_get(entry, "shape"), *offsets = json_object_get(entry, "data_offsets");
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
@@ -276,9 +277,10 @@ static vt_status read_entry(const reader *r, const char *name, const json_t *ent
         return vt_fail(err, VT_EFORMAT, "%s: tensor %.80s has no type or no shape of at most %d sides", r->path, name,
                        VT_SAFETENSORS_DIMS);
     if (!json_is_array(offsets) || json_array_size(offsets) != 2 || begin < 0 || end < begin || end > r->data_bytes)
-        return vt_fail(err, VT_EFORMAT,
-                       "%s: tensor %.80s lies at bytes %lld to %lld of %lld, which cannot be; the file is cut or broken",
-                       r->path, name, (long long)begin, (long long)end, (long long)r->data_bytes);
+        return vt_fail(
+            err, VT_EFORMAT,
+            "%s: tensor %.80s lies at bytes %lld to %lld of %lld, which cannot be; the file is cut or broken", r->path,
+            name, (long long)begin, (long long)end, (long long)r->data_bytes);
     (void)snprintf(e->dtype, sizeof e->dtype, "%s", dtype);
     for (size_t d = 0; d < n_dims; d++) {
         const json_t *side = json_array_get(shape, d);

@@ -23,9 +23,10 @@
 static const struct {
     const char *spelled;
     vt_weight_type type;
-} types[] = {{"F32", VT_WEIGHT_F32},   {"F16", VT_WEIGHT_F16}, {"BF16", VT_WEIGHT_BF16}, {"F64", VT_WEIGHT_F64},
-             {"<f4", VT_WEIGHT_F32},   {"<f2", VT_WEIGHT_F16}, {"<f8", VT_WEIGHT_F64},
-             {"|V2", VT_WEIGHT_BF16}}; /* what NumPy writes for bfloat16, which it does not know */
+} types[] = {
+    {"F32", VT_WEIGHT_F32}, {"F16", VT_WEIGHT_F16}, {"BF16", VT_WEIGHT_BF16},
+    {"F64", VT_WEIGHT_F64}, {"<f4", VT_WEIGHT_F32}, {"<f2", VT_WEIGHT_F16},
+    {"<f8", VT_WEIGHT_F64}, {"|V2", VT_WEIGHT_BF16}}; /* what NumPy writes for bfloat16, which it does not know */
 static const int64_t type_bytes[] = {4, 2, 2, 8, 0};
 
 static vt_weight_type type_of(const char *spelled)
@@ -117,15 +118,19 @@ static vt_status add_shards(vt_weights *w, const char *index, vt_err *err)
     VT_TRY(vt_json_load(index, &root, err));
     json_t *map = json_object_get(root, "weight_map"), *files = json_object();
     vt_status status = json_is_object(map) ? VT_OK
-                                           : vt_fail(err, VT_EFORMAT, "%s has no \"weight_map\": it is no index of "
-                                                                      "safetensors files", index);
+                                           : vt_fail(err, VT_EFORMAT,
+                                                     "%s has no \"weight_map\": it is no index of "
+                                                     "safetensors files",
+                                                     index);
     if (status == VT_OK) {
         json_object_foreach(map, name, file)
         {
             const char *base = json_string_value(file);
             if (!base || strchr(base, '/') || !vt_has_suffix(base, ".safetensors")) {
-                status = vt_fail(err, VT_EFORMAT, "%s: tensor %.80s lies in \"%.80s\", which is no safetensors file "
-                                                  "of this folder", index, name, base ? base : "");
+                status = vt_fail(err, VT_EFORMAT,
+                                 "%s: tensor %.80s lies in \"%.80s\", which is no safetensors file "
+                                 "of this folder",
+                                 index, name, base ? base : "");
                 break;
             }
             if (json_object_get(files, base))

@@ -1,5 +1,6 @@
 /* The tensors of somebody else's file, by name: a safetensors file, a folder of them with an index, or a NumPy archive.
- * Opening reads names, types and shapes; numbers are read when they are asked for, as float32, through a small buffer. */
+ * Opening reads names, types and shapes; numbers are read when they are asked for, as float32, through a small buffer.
+ */
 #ifndef VT_TRAIN_WEIGHTS_H
 #define VT_TRAIN_WEIGHTS_H
 
