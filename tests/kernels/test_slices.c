@@ -393,8 +393,40 @@ static void test_loss(void **state)
 /* Operands of a bf16 product, or NULL. */
 static uint16_t *dy_bf16, *x_bf16;
 
-/* The three sums over samples [first, first + samples) with `slices` slices, into to[Y] (dw), to[Z] (dbias), to[R1]
- * (dgamma), to[R2] (dbeta), to[V] (sum_samples). */
+/* Sums of scale_bwd (to[A]) and headnorm_bwd (to[W] dgamma, to[U] dbeta) over samples [first, first + samples). */
+static void branch_sums(const shape *s, int64_t first, int64_t samples, int slices, int accumulate, float *const *to)
+{
+    const int64_t row = first * s->N;
+    ops.scale_bwd(&ex, &(vt_scale_bwd_args){.samples = samples,
+                                            .tokens = s->N,
+                                            .cols = s->in,
+                                            .dy = whole[DY] + row * s->in,
+                                            .z = whole[A] + row * s->in,
+                                            .scale = whole[W],
+                                            .slices = slices,
+                                            .accumulate = accumulate,
+                                            .dz = part[DX] + row * s->in,
+                                            .dscale = to[A]});
+    float *dy = part[DX] + row * s->out;
+    memcpy(dy, whole[DY] + row * s->out, (size_t)(samples * s->N * s->out) * sizeof *dy);
+    ops.headnorm_bwd(&ex, &(vt_headnorm_bwd_args){.samples = samples,
+                                                  .tokens = s->N,
+                                                  .heads = s->heads,
+                                                  .head_width = s->K,
+                                                  .row_stride = s->out,
+                                                  .x = whole[A] + row * s->out,
+                                                  .gamma = whole[W],
+                                                  .mean = whole[U] + row * s->heads,
+                                                  .rstd = whole[DX] + row * s->heads,
+                                                  .dy = dy,
+                                                  .slices = slices,
+                                                  .accumulate = accumulate,
+                                                  .dgamma = to[W],
+                                                  .dbeta = to[U]});
+}
+
+/* All sums over samples [first, first + samples) with `slices` slices, into to[Y] (dw), to[Z] (dbias), to[R1] (dgamma),
+ * to[R2] (dbeta), to[V] (sum_samples), and those above. */
 static void sums(const shape *s, int64_t first, int64_t samples, int slices, int accumulate, float *const *to)
 {
     const int64_t row = first * s->N;
@@ -429,19 +461,19 @@ static void sums(const shape *s, int64_t first, int64_t samples, int slices, int
                                                 .slices = slices,
                                                 .accumulate = accumulate,
                                                 .y = to[V]});
+    branch_sums(s, first, samples, slices, accumulate, to);
 }
 
 static const struct {
     int tensor;
     const char *name;
-} results[] = {{Y, "linear_dw dw"},
-               {Z, "linear_dw dbias"},
-               {R1, "layernorm_bwd dgamma"},
-               {R2, "layernorm_bwd dbeta"},
-               {V, "sum_samples y"}};
+} results[] = {{Y, "linear_dw dw"},  {Z, "linear_dw dbias"},  {R1, "layernorm_bwd dgamma"}, {R2, "layernorm_bwd dbeta"},
+               {V, "sum_samples y"}, {A, "scale_bwd dscale"}, {W, "headnorm_bwd dgamma"},   {U, "headnorm_bwd dbeta"}};
 
 static int64_t result_count(const shape *s, int tensor)
 {
+    if (tensor == W || tensor == U)
+        return s->K;
     return tensor == Y ? s->out * s->in : tensor == Z ? s->out : tensor == V ? s->N * s->in : s->in;
 }
 

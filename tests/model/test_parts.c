@@ -91,9 +91,9 @@ typedef struct {
     int inputs, blocks; /* linear_dx and blocks' attention_bwd that may be done with a MAP head; -1: not counted */
 } frozen_case;
 
-static void check_frozen(const frozen_case *c, vt_head_kind head, vt_real type)
+static void check_frozen(const frozen_case *c, rig_options whole, vt_real type)
 {
-    rig_options whole = options(head), part = whole;
+    rig_options part = whole;
     whole.type = part.type = type;
     part.frozen = c->frozen;
     rig a, b;
@@ -115,11 +115,12 @@ static void check_frozen(const frozen_case *c, vt_head_kind head, vt_real type)
         assert_true(t->frozen == (t->grad == NULL));
         if (!t->frozen)
             assert_memory_equal(some + at, all + at, (size_t)t->count * sizeof *all);
-        if (t->decays && (!t->frozen || !b.model.params[i + 1].frozen))
+        const vt_tensor *bias = t->decays ? t + 1 : t; /* but for patches before a norm */
+        if (t->decays && (!t->frozen || (vt_has_suffix(bias->name, ".bias") && !bias->frozen)))
             products += t->frozen ? t->dims[0] : t->count;
     }
     assert_true(parameter_products == products);
-    if (head == VT_HEAD_MAP && c->inputs >= 0) {
+    if (whole.config.head == VT_HEAD_MAP && c->inputs >= 0) {
         assert_int_equal(input_gradients, c->inputs);
         assert_int_equal(block_gradients, c->blocks);
     }
@@ -143,7 +144,28 @@ static void test_frozen(void **state)
     for (size_t i = 0; i < VT_COUNT_OF(cases); i++)
         for (int head = VT_HEAD_MAP; head <= VT_HEAD_TOK; head++)
             for (int type = VT_F32; type <= VT_BF16; type++)
-                check_frozen(&cases[i], (vt_head_kind)head, (vt_real)type);
+                check_frozen(&cases[i], options((vt_head_kind)head), (vt_real)type);
+}
+
+static bool vectors(const vt_tensor *t)
+{
+    return t->n_dims == 1;
+}
+
+/* The same where a family has more of a block: all of its vectors frozen, and what else there is. */
+static void test_frozen_families(void **state)
+{
+    (void)state;
+    const frozen_case cases[] = {
+        {all_but_classifier, -1, 0}, {all_but_biases, -1, 0}, {biases, -1, 0}, {vectors, -1, 0},
+        {all_but_probe, -1, 0},      {all_but_block_1, -1, 0}};
+    for (int family = 0; family < RIG_FAMILIES; family++)
+        for (size_t i = 0; i < VT_COUNT_OF(cases); i++)
+            for (int type = VT_F32; type <= VT_BF16; type++) {
+                rig_options o = options(VT_HEAD_TOK);
+                o.config = rig_family(family);
+                check_frozen(&cases[i], o, (vt_real)type);
+            }
 }
 
 /* --- the visitor */
@@ -198,9 +220,49 @@ static void check_order(const visits *v, const char *const *names, size_t n)
         assert_true(place_of(v, names[i]) < place_of(v, names[i + 1]));
 }
 
-static void check_visits(vt_head_kind head, vt_real type, vt_recompute recompute)
+static const char *const of_all[] = {"patches",
+                                     "patch_embed",
+                                     "blocks.0.norm1",
+                                     "blocks.0.attn.qkv",
+                                     "blocks.0.attn.lse",
+                                     "blocks.0.attn",
+                                     "blocks.0.attn.proj",
+                                     "blocks.0.mid",
+                                     "blocks.0.norm2",
+                                     "blocks.0.mlp.fc1",
+                                     "blocks.0.mlp.act",
+                                     "blocks.0.mlp.drop",
+                                     "blocks.0.mlp.fc2",
+                                     "blocks.0.out",
+                                     "blocks.1.norm1",
+                                     "blocks.1.out",
+                                     "norm",
+                                     "pooled",
+                                     "pre_logits",
+                                     "features",
+                                     "logits",
+                                     "loss",
+                                     "grad logits",
+                                     "grad pre_logits",
+                                     "grad pooled",
+                                     "grad norm",
+                                     "grad blocks.1.out",
+                                     "grad blocks.1.mlp.fc2",
+                                     "grad blocks.1.mlp.fc1",
+                                     "grad blocks.1.norm2",
+                                     "grad blocks.1.mid",
+                                     "grad blocks.1.attn.proj",
+                                     "grad blocks.1.attn",
+                                     "grad blocks.1.attn.qkv",
+                                     "grad blocks.1.norm1",
+                                     "grad blocks.1.in",
+                                     "grad blocks.0.mlp.fc1",
+                                     "grad blocks.0.in",
+                                     "grad patch_embed.proj.bias"};
+
+/* A pass with a visitor beside one without; order: names that are told one after another, with others between. */
+static void check_visits(rig_options o, vt_real type, vt_recompute recompute, const char *const *order, size_t n_order)
 {
-    rig_options o = options(head);
     o.type = type;
     o.recompute = recompute;
     o.dropout = 0.1F;
@@ -215,46 +277,7 @@ static void check_visits(vt_head_kind head, vt_real type, vt_recompute recompute
     float *found = rig_step(&r, o.samples);
     assert_memory_equal(found, expected, (size_t)r.model.param_count * sizeof *found);
 
-    static const char *const order[] = {"patches",
-                                        "patch_embed",
-                                        "blocks.0.norm1",
-                                        "blocks.0.attn.qkv",
-                                        "blocks.0.attn.lse",
-                                        "blocks.0.attn",
-                                        "blocks.0.attn.proj",
-                                        "blocks.0.mid",
-                                        "blocks.0.norm2",
-                                        "blocks.0.mlp.fc1",
-                                        "blocks.0.mlp.act",
-                                        "blocks.0.mlp.drop",
-                                        "blocks.0.mlp.fc2",
-                                        "blocks.0.out",
-                                        "blocks.1.norm1",
-                                        "blocks.1.out",
-                                        "norm",
-                                        "pooled",
-                                        "pre_logits",
-                                        "features",
-                                        "logits",
-                                        "loss",
-                                        "grad logits",
-                                        "grad pre_logits",
-                                        "grad pooled",
-                                        "grad norm",
-                                        "grad blocks.1.out",
-                                        "grad blocks.1.mlp.fc2",
-                                        "grad blocks.1.mlp.fc1",
-                                        "grad blocks.1.norm2",
-                                        "grad blocks.1.mid",
-                                        "grad blocks.1.attn.proj",
-                                        "grad blocks.1.attn",
-                                        "grad blocks.1.attn.qkv",
-                                        "grad blocks.1.norm1",
-                                        "grad blocks.1.in",
-                                        "grad blocks.0.mlp.fc1",
-                                        "grad blocks.0.in",
-                                        "grad patch_embed.proj.bias"};
-    check_order(v, order, VT_COUNT_OF(order));
+    check_order(v, order, n_order);
     for (int i = 0; i < v->n; i++)
         assert_int_equal(place_of(v, v->names[i]), i); /* once each */
     for (int i = 0; i < r.model.n_params; i++) {
@@ -278,7 +301,46 @@ static void test_visit(void **state)
     for (int head = VT_HEAD_MAP; head <= VT_HEAD_TOK; head++)
         for (int type = VT_F32; type <= VT_BF16; type++)
             for (int recompute = VT_RECOMPUTE_NONE; recompute <= VT_RECOMPUTE_BLOCK; recompute++)
-                check_visits((vt_head_kind)head, (vt_real)type, (vt_recompute)recompute);
+                check_visits(options((vt_head_kind)head), (vt_real)type, (vt_recompute)recompute, of_all,
+                             VT_COUNT_OF(of_all));
+}
+
+/* The same for the variants of published families, and when what only they have is not told. */
+static void test_visit_families(void **state)
+{
+    (void)state;
+    static const char *const order[] = {"tokens",
+                                        "norm_pre",
+                                        "blocks.0.attn.qkv",
+                                        "blocks.0.attn.qk_norm",
+                                        "blocks.0.attn",
+                                        "blocks.0.attn.proj",
+                                        "blocks.0.ls1",
+                                        "blocks.0.mid",
+                                        "blocks.0.mlp.fc1",
+                                        "blocks.0.mlp.act",
+                                        "pooled",
+                                        "fc_norm",
+                                        "logits",
+                                        "grad fc_norm.in",
+                                        "grad blocks.1.ls2",
+                                        "grad blocks.1.mlp.fc2",
+                                        "grad blocks.1.mlp.act",
+                                        "grad blocks.1.mlp.fc1",
+                                        "grad blocks.1.attn.qk_norm",
+                                        "grad blocks.1.attn.q_norm.weight",
+                                        "grad blocks.1.attn.qkv",
+                                        "grad norm_pre.in",
+                                        "grad reg_token",
+                                        "grad pos_embed"};
+    for (int family = 0; family < RIG_FAMILIES; family++)
+        for (int type = VT_F32; type <= VT_BF16; type++)
+            for (int recompute = VT_RECOMPUTE_NONE; recompute <= VT_RECOMPUTE_BLOCK; recompute++) {
+                rig_options o = options(VT_HEAD_TOK);
+                o.config = rig_family(family);
+                check_visits(o, (vt_real)type, (vt_recompute)recompute, order,
+                             family == RIG_FAMILIES - 1 ? VT_COUNT_OF(order) : 0);
+            }
 }
 
 /* --- what people watch */
@@ -347,9 +409,8 @@ static void test_watch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_visit),
-        cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_frozen),         cmocka_unit_test(test_frozen_families), cmocka_unit_test(test_visit),
+        cmocka_unit_test(test_visit_families), cmocka_unit_test(test_watch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
