@@ -4,7 +4,7 @@
 #   make demo       packages, build, train on real images, evaluate, predict
 #   make test       the tests, with sanitizers where cheap
 #   make test-all   the same, and the other compiler, TSan, guarded memory, aarch64, whatever is slow
-#   make bench      speed beside PyTorch
+#   make bench      speed beside PyTorch, torchvision and webdataset
 #   make install    PREFIX=/usr/local
 
 PREFIX ?= /usr/local
@@ -32,6 +32,7 @@ bench:
 	@$(SETUP) release
 	@ninja -C build/release -j$(JOBS) --quiet
 	@bench/run
+	@bench/loader
 
 install: all
 	meson configure build/release --prefix=$(PREFIX)

@@ -25,6 +25,7 @@ void vt_signals_catch(void)
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGHUP, &action, NULL); /* the terminal is gone: save as for SIGTERM */
+    (void)signal(SIGXFSZ, SIG_IGN);         /* a file that may not grow is an error of the write, with its sentence */
     (void)signal(SIGPIPE, SIG_IGN);         /* nobody reads the progress any more: no reason to lose the training */
 }
 

@@ -153,12 +153,13 @@ static void note(const vt_loader *l, const tools *w, vt_work work, int64_t sampl
 }
 
 /* What the cache keeps of a sample becomes w->buffer.image: from there, or by decoding it, which fills its cell. */
-static vt_status load_kept(const vt_loader *l, int64_t position, int64_t sample, tools *w, const char *name,
-                           vt_err *err)
+static vt_status load_kept(const vt_loader *l, int64_t position, int64_t sample, tools *w, vt_err *err)
 {
     const vt_loader_options *o = &l->o;
+    char name[256];
     if (vt_cache_get(o->cache, sample, &w->buffer.image))
         return VT_OK;
+    vt_source_sample_name(o->source, sample, name, sizeof name);
     VT_TRY(vt_source_fetch(o->source, sample, &w->buffer, err));
     VT_TRY(vt_preprocess_load_part(o->preprocess, vt_cache_fixed(o->cache), o->seed, (uint64_t)position, &w->buffer,
                                    &w->spare, name, err));
@@ -166,38 +167,43 @@ static vt_status load_kept(const vt_loader *l, int64_t position, int64_t sample,
     return VT_OK;
 }
 
-static vt_status load_through_cache(const vt_loader *l, int64_t position, int64_t sample, tools *w, const char *name,
-                                    vt_err *err)
+static vt_status load_through_cache(const vt_loader *l, int64_t position, int64_t sample, tools *w, vt_err *err)
 {
     const vt_preprocess *p = l->o.preprocess;
-    VT_TRY(load_kept(l, position, sample, w, name, err));
+    char name[256];
+    VT_TRY(load_kept(l, position, sample, w, err));
     note(l, w, VT_WORK_PREPROCESS, -1);
     vt_status status = vt_preprocess_run_part(p, vt_cache_fixed(l->o.cache), p->n_ops, l->o.seed, (uint64_t)position,
                                               &w->buffer.image, &w->spare, err);
-    return status == VT_OK ? VT_OK : vt_prefix(err, "%s", name);
+    return status == VT_OK ? VT_OK
+                           : vt_prefix(err, "%s", vt_source_sample_name(l->o.source, sample, name, sizeof name));
+}
+
+static vt_status load_directly(const vt_loader *l, int64_t position, int64_t sample, tools *w, vt_err *err)
+{
+    const vt_loader_options *o = &l->o;
+    char name[256];
+    vt_source_sample_name(o->source, sample, name, sizeof name);
+    VT_TRY(vt_source_fetch(o->source, sample, &w->buffer, err));
+    return vt_preprocess_load(o->preprocess, o->seed, (uint64_t)position, &w->buffer, &w->spare, name, err);
 }
 
 /* The sample, as it is at `position`, becomes w->buffer.image. */
 static vt_status load_pixels(const vt_loader *l, int64_t position, int64_t sample, tools *w, vt_err *err)
 {
     const vt_loader_options *o = &l->o;
-    vt_read_buffer *b = &w->buffer;
+    const vt_image *image = &w->buffer.image;
     char name[256];
     note(l, w, VT_WORK_READ, sample);
-    vt_source_sample_name(o->source, sample, name, sizeof name);
-    if (o->cache) {
-        VT_TRY(load_through_cache(l, position, sample, w, name, err));
-    } else {
-        VT_TRY(vt_source_fetch(o->source, sample, b, err));
-        VT_TRY(vt_preprocess_load(o->preprocess, o->seed, (uint64_t)position, b, &w->spare, name, err));
-    }
-    if (b->image.height != o->height || b->image.width != o->width)
-        return vt_fail(err, VT_EINVAL,
-                       "%s: %lld x %lld pixels (height x width) after preprocessing, but %lld x %lld are wanted; add "
-                       "resize(%lld,%lld)",
-                       name, (long long)b->image.height, (long long)b->image.width, (long long)o->height,
-                       (long long)o->width, (long long)o->height, (long long)o->width);
-    return VT_OK;
+    VT_TRY(o->cache ? load_through_cache(l, position, sample, w, err) : load_directly(l, position, sample, w, err));
+    if (image->height == o->height && image->width == o->width)
+        return VT_OK;
+    return vt_fail(err, VT_EINVAL,
+                   "%s: %lld x %lld pixels (height x width) after preprocessing, but %lld x %lld are wanted; add "
+                   "resize(%lld,%lld)",
+                   vt_source_sample_name(o->source, sample, name, sizeof name), (long long)image->height,
+                   (long long)image->width, (long long)o->height, (long long)o->width, (long long)o->height,
+                   (long long)o->width);
 }
 
 /* Keeps, for vt_loader_next, that a sample of a slot is bad. */

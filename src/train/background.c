@@ -1,6 +1,7 @@
 /* Checkpoints without a pause: what a checkpoint holds is copied, and a thread writes it from the copy while training
- * goes on. One is under way at a time; the next one waits for it. A failure is met when it is waited for. Where the
- * plan has no room for the copy, training waits for the disk. */
+ * goes on. One is under way at a time; the next one waits for it. A failure is met when it is waited for, and costs the
+ * run nothing but that checkpoint, unless it is the last one. Where the plan has no room for the copy, training waits
+ * for the disk. */
 #include "train/trainer.h"
 
 #include <pthread.h>
@@ -84,9 +85,30 @@ static vt_status save_in_background(vt_trainer *tr, vt_err *err)
     return VT_OK;
 }
 
+/* A checkpoint on the way could not be written: a full disk, most likely, which may have room again for the next. */
+static void warn_unsaved(const vt_trainer *tr, const vt_err *why)
+{
+    vt_log(VT_LOG_WARN, "a checkpoint is lost, and the run goes on (%s%s): %s",
+           tr->result->checkpoint ? "the newest is " : "there is none yet",
+           tr->result->checkpoint ? tr->result->checkpoint : "", why->msg);
+}
+
+vt_status vt_trainer_save_on_the_way(vt_trainer *tr, vt_err *err)
+{
+    vt_status status = vt_trainer_save(tr, false, err);
+    if (status != VT_EIO)
+        return status;
+    warn_unsaved(tr, err);
+    return VT_OK;
+}
+
 vt_status vt_trainer_save(vt_trainer *tr, bool wait, vt_err *err)
 {
-    VT_TRY(vt_trainer_finish_save(tr, err));
+    vt_err late = {0};
+    if (vt_trainer_finish_save(tr, &late) != VT_OK) {
+        warn_unsaved(tr, &late);
+        tr->saved_step = -1;
+    }
     if (tr->saved_step == tr->state.step)
         return VT_OK;
     vt_trainer_report(tr, "save");

@@ -143,7 +143,7 @@ vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, bool watch, vt_er
     if (shots_now)
         VT_TRY(vt_trainer_fewshot(tr, err));
     if (save_now)
-        VT_TRY(vt_trainer_save(tr, false, err));
+        VT_TRY(vt_trainer_save_on_the_way(tr, err));
     if (save_now || eval_now || shots_now)
         vt_trainer_open_window(tr); /* their time is not that of steps */
     return VT_OK;

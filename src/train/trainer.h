@@ -109,6 +109,8 @@ vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, bool watch, vt_er
 /* Writes a checkpoint of the step that was reached, unless there is one; unless `wait`, in the background where the
  * plan has room. finish_save waits for one that is under way. */
 vt_status vt_trainer_save(vt_trainer *tr, bool wait, vt_err *err) VT_MUST_USE;
+/* The same for one of train.save_every: a write that the system refuses is only logged. */
+vt_status vt_trainer_save_on_the_way(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 vt_status vt_trainer_finish_save(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 /* Saves and returns VT_ESTOPPED. */
 vt_status vt_trainer_stop(vt_trainer *tr, vt_err *err) VT_MUST_USE;
