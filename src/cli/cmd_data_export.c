@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/scan.h"
 #include "data/source.h"
 
 #define EXPORT_LIMIT 1000000 /* files in one call */
@@ -33,7 +34,7 @@ static char *safe_name(const char *name)
     return safe;
 }
 
-static vt_status export_one(const export_options *o, const vt_source *s, int64_t i, vt_read_buffer *buffer, vt_err *err)
+static vt_status export_one(const export_options *o, const vt_source *s, int64_t i, vt_scan_tools *tools, vt_err *err)
 {
     int64_t label = vt_source_label(s, i); /* of several classes the first; of none, "_" */
     char *class = safe_name(label < 0 ? "" : vt_source_class_name(s, label));
@@ -41,11 +42,12 @@ static vt_status export_one(const export_options *o, const vt_source *s, int64_t
     char *name =
         o->folders ? vt_xasprintf("%06lld.png", (long long)i) : vt_xasprintf("%s-%06lld.png", class, (long long)i);
     char *path = vt_path_join(dir, name);
+    bool file;
     vt_status status = vt_make_dirs(dir, err);
     if (status == VT_OK)
-        status = vt_source_read(s, i, buffer, err);
+        status = vt_scan_load(s, i, tools, &file, err);
     if (status == VT_OK)
-        status = vt_image_write_png(&buffer->image, path, err);
+        status = vt_image_write_png(&tools->buffer.image, path, err);
     if (status == VT_OK)
         printf("%s\n", path);
     free(class);
@@ -58,7 +60,7 @@ static vt_status export_one(const export_options *o, const vt_source *s, int64_t
 static vt_status export(vt_cli *cli, const export_options *o, const char *spec, vt_err *err)
 {
     vt_source *source = NULL;
-    vt_read_buffer buffer = {0};
+    vt_scan_tools tools = {0};
     vt_status status = vt_source_open(&source, spec, err);
     if (status == VT_OK && o->folders && !vt_source_has_single_labels(source))
         status = vt_fail(err, VT_EINVAL,
@@ -66,9 +68,10 @@ static vt_status export(vt_cli *cli, const export_options *o, const char *spec, 
     if (status == VT_OK) {
         const int64_t count = vt_source_count(source), n = o->count < count ? o->count : count;
         for (int64_t i = 0; i < n && status == VT_OK; i++)
-            status = export_one(o, source, count / n * i + count % n * i / n, &buffer, err);
+            status = export_one(o, source, count / n * i + count % n * i / n, &tools, err);
     }
-    vt_read_buffer_release(&buffer);
+    vt_read_buffer_release(&tools.buffer);
+    vt_image_release(&tools.spare);
     vt_source_close(source);
     return status;
 }

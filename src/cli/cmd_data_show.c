@@ -81,6 +81,7 @@ static vt_status read_recipe(const words *w, show *s, vt_err *err)
         s->spec = vt_xstrdup(spec);
     if (status == VT_OK && vt_preprocess_parse(&s->preprocess, list, err) != VT_OK)
         status = vt_prefix(err, "%s: data.%s", w->recipe, w->eval ? "eval_preprocess" : "preprocess");
+    s->preprocess.orient = recipe.data.orient == VT_ORIENT_EXIF;
     vt_recipe_release(&recipe);
     return status;
 }
@@ -268,9 +269,9 @@ static void report(const show *s, const vt_source *source, int64_t bad, bool jso
 static vt_status run(vt_cli *cli, const words *w, show *s, vt_err *err)
 {
     vt_source *source = NULL;
+    s->preprocess.orient = true;
     if (w->recipe)
         VT_TRY(read_recipe(w, s, err));
-    s->preprocess.orient = true;
     VT_TRY(vt_source_open(&source, s->spec, err));
     if (s->count > vt_source_count(source))
         s->count = vt_source_count(source);

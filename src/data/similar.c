@@ -18,8 +18,12 @@
 #define NEAR      40 /* per cent; docs/results.md says what it finds and what it takes for another */
 #define NEAR_CUT  28 /* the same where one is a part of the other: more ways to fit need a better fit */
 #define MAYBE     90 /* above, no part is tried */
-#define FLAT      4  /* grey levels: contrast counts as at least this */
-#define COLOUR    2  /* weight of a colour difference, on a quarter as many places */
+/* What the comparison of two thumbnails, and of their parts, costs beside that of 64 bits. */
+#define WORK_WHOLE 250
+#define WORK_PARTS 12000
+
+#define FLAT   4 /* grey levels: contrast counts as at least this */
+#define COLOUR 2 /* weight of a colour difference, on a quarter as many places */
 
 /* --- looks --- */
 
@@ -263,15 +267,17 @@ static int difference_from_part(const thumbnail *a, const thumbnail *b)
     return least;
 }
 
-/* INT_MAX: not near. */
-static int near_difference(const vt_look *a, const vt_look *b, bool mirrored)
+/* INT_MAX: not near. *work is what it cost, in comparisons of 64 bits. */
+static int near_difference(const vt_look *a, const vt_look *b, bool mirrored, int64_t *work)
 {
     const thumbnail s = thumbnail_of(a, mirrored), t = thumbnail_of(b, false);
     const int whole = difference_of(&s, &t);
+    *work = WORK_WHOLE;
     if (whole <= NEAR)
         return whole;
     if (whole > MAYBE)
         return INT_MAX;
+    *work += WORK_PARTS;
     const int one = difference_from_part(&s, &t), other = difference_from_part(&t, &s);
     const int least = one < other ? one : other;
     return least <= NEAR_CUT ? least : INT_MAX;
@@ -459,7 +465,9 @@ typedef struct {
 
 static void consider(query *q, int32_t other)
 {
-    const int difference = near_difference(q->look, &q->index->looks[other], q->mirrored);
+    int64_t work;
+    const int difference = near_difference(q->look, &q->index->looks[other], q->mirrored, &work);
+    q->work -= work;
     const vt_match *best = &q->best;
     bool better = best->same == VT_SAME_NONE || difference < best->difference ||
                   (difference == best->difference && other < best->other);

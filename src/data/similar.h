@@ -8,7 +8,8 @@
  *
  * The search: bits are cut into four parts of 16; a table for each part lists the looks by its value. A query visits
  * the values that differ in at most two bits from its own, in each table: so every look within 11 bits is met, and most
- * of those beyond. Work grows with n * n / 65536, at most VT_SIMILAR_WORK comparisons a query, the likeliest first. */
+ * of those beyond. Work grows with n * n / 65536, at most VT_SIMILAR_WORK comparisons of 64 bits a query (a millisecond
+ * or two; thumbnails count as many), the likeliest first. */
 #ifndef VT_DATA_SIMILAR_H
 #define VT_DATA_SIMILAR_H
 
@@ -18,7 +19,7 @@
 #include "base/status.h"
 #include "data/image.h"
 
-#define VT_SIMILAR_WORK 262144
+#define VT_SIMILAR_WORK (1 << 20)
 #define VT_LOOK_SIDE    16
 #define VT_LOOK_GREY    (VT_LOOK_SIDE * VT_LOOK_SIDE)
 #define VT_LOOK_COLOUR  (VT_LOOK_GREY / 4)
