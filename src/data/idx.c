@@ -2,10 +2,12 @@
  * the rank, one big-endian 32-bit size a dimension, the data (yann.lecun.com/exdb/mnist). Images have rank 3 (count,
  * height, width: grey) or 4 (count, height, width, 3: RGB); labels rank 1. Both files are kept in memory as they are.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "base/file.h"
@@ -119,9 +121,15 @@ static vt_status open_file(idx_file *f, const char *path, vt_err *err)
 {
     if (vt_is_dir(path))
         return vt_fail(err, VT_EINVAL, "%s: this is a folder; idx: wants two files, idx:IMAGES,LABELS", path);
-    gzFile in = gzopen(path, "rb");
-    if (!in)
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hang us */
+    struct stat st;
+    if (fd < 0)
         return vt_fail_errno(err, "%s", path);
+    gzFile in = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? gzdopen(fd, "rb") : NULL;
+    if (!in) {
+        close(fd);
+        return vt_fail(err, VT_EINVAL, "%s: not a regular file", path);
+    }
     vt_status status = read_file(f, in, path, err);
     if (gzclose(in) == Z_BUF_ERROR && status == VT_OK)
         status = vt_fail(err, VT_EFORMAT, "%s: truncated gzip file: its checksum is missing", path);

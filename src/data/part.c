@@ -34,12 +34,13 @@ const vt_source_help vt_source_kinds_help[] = {
 };
 
 const vt_source_help vt_source_options_help[] = {
-    {"split", "split=[A%:B%]", "the samples from A % to B % of the keyed order, every class in proportion"},
+    {"split", "split=[A%:B%]",
+     "the samples from A % to B % of the keyed order, every class in proportion, equal images together"},
     {"limit", "limit=N", "the first N of them; a smaller N is part of a larger one"},
     {"weight", "weight=W",
      "in SPEC + SPEC: draw from each in proportion to its weight; without weights every image once"},
     {"labels", "labels=FILE",
-     "each sample's classes, none or several: a row is NAME, TAB, classes with TAB or comma between"},
+     "each sample's classes, none or several: rows of NAME, TAB, classes with TAB or comma between; or CSV, or JSON"},
     {"hierarchy", "hierarchy=FILE",
      "which class lies above which, a line CHILD, TAB, PARENT; ancestors=on makes those above a label labels too"},
     {"classes", "classes=FILE", "names of the classes in order, one a line; not for synthetic:"},

@@ -219,12 +219,14 @@ vt_status vt_tar_next(vt_tar *t, vt_tar_member *member, bool *end, vt_err *err)
         }
         vt_text_clear(&t->long_name);
         t->long_size = -1;
+        if (t->name.len == 0)
+            continue;
         if (type == '0' || type == '\0' || type == '7') {
-            *member = (vt_tar_member){t->name.s ? t->name.s : "", offset, size, false, false};
+            *member = (vt_tar_member){t->name.s, offset, size, false, false};
             return VT_OK;
         }
-        if (t->name.len > 0 && (type == '5' || type == '1' || type == '2')) {
-            *member = (vt_tar_member){t->name.s ? t->name.s : "", offset, 0, type == '5', type != '5'};
+        if (type == '5' || type == '1' || type == '2') {
+            *member = (vt_tar_member){t->name.s, offset, 0, type == '5', type != '5'};
             return VT_OK;
         }
     }

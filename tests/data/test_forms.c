@@ -366,6 +366,32 @@ static void test_wrong_shard_labels(void **state)
     }
 }
 
+/* Breaks when the fingerprint of a plain source changes: runs could not go on. */
+static void test_fingerprint_is_for_ever(void **state)
+{
+    static const char *const members[] = {"a.png", "a.cls=2", "b.png", "b.cls=0"};
+    char line[64], want[VT_HASH_HEX], have[VT_HASH_HEX];
+    size_t size;
+    free(fx_png(4, 3, 1, &size));
+    vt_source *s = open_source("%s", write_shard("print.tar", members, 4));
+    vt_source_fingerprint(s, have);
+    vt_source_close(s);
+    vt_hasher *h = vt_hasher_new();
+    vt_hasher_add(h, "vitro data 1 wds 2 3", 21);
+    vt_hasher_add(h,
+                  "0\0"
+                  "1\0"
+                  "2",
+                  6);
+    for (int i = 0; i < 2; i++) {
+        vt_hasher_add(h, i ? "b.png" : "a.png", 6);
+        int n = snprintf(line, sizeof line, "%zu %d", size, i ? 0 : 2);
+        vt_hasher_add(h, line, (size_t)n + 1);
+    }
+    vt_hasher_finish(h, want);
+    assert_string_equal(have, want);
+}
+
 /* --- lists in CSV --- */
 
 /* Breaks when columns, quotes, separators, roots or labels of a list are taken wrongly. */
@@ -463,10 +489,15 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packed_folder), cmocka_unit_test(test_bad_packed_folders),
-        cmocka_unit_test(test_cached_lists),  cmocka_unit_test(test_shard_labels),
-        cmocka_unit_test(test_shard_lists),   cmocka_unit_test(test_wrong_shard_labels),
-        cmocka_unit_test(test_lists_in_csv),  cmocka_unit_test(test_wrong_csv),
+        cmocka_unit_test(test_packed_folder),
+        cmocka_unit_test(test_bad_packed_folders),
+        cmocka_unit_test(test_cached_lists),
+        cmocka_unit_test(test_shard_labels),
+        cmocka_unit_test(test_shard_lists),
+        cmocka_unit_test(test_wrong_shard_labels),
+        cmocka_unit_test(test_fingerprint_is_for_ever),
+        cmocka_unit_test(test_lists_in_csv),
+        cmocka_unit_test(test_wrong_csv),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -186,7 +186,7 @@ static void test_random_files(void **state)
 {
     static const char *const pieces[] = {"solid disc", "solid ring", "a", "b", "c", "\t", "\t", "\n", "\n", "\r"};
     vt_rng r = vt_rng_at(1, VT_STREAM_TEST, 0, 0);
-    for (int round = 0; round < 500; round++) {
+    for (int round = 0; round < 200; round++) {
         vt_text text = {0};
         for (uint32_t k = vt_rng_below(&r, 30); k > 0; k--)
             vt_text_add(&text, pieces[vt_rng_below(&r, VT_COUNT_OF(pieces))]);

@@ -25,12 +25,12 @@ static void walk(const char *path, size_t size)
     close(fd);
 }
 
-static void read_all(const char *path)
+static void read_all(const char *kind, const char *path)
 {
     vt_source *s = NULL;
     vt_read_buffer b = {0};
     vt_err err = {0};
-    char *spec = vt_xasprintf("wds:%s", path), name[256];
+    char *spec = vt_xasprintf("%s:%s", kind, path), name[256];
     if (vt_source_open(&s, spec, &err) == VT_OK) {
         for (int64_t i = 0; i < vt_source_count(s); i++) {
             assert(vt_source_label(s, i) < vt_source_classes(s));
@@ -50,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *path = fuzz_file(0, data, size, "");
     walk(path, size);
-    read_all(path);
+    read_all("wds", path);
+    read_all("folder", path);
     return 0;
 }
