@@ -20,7 +20,7 @@ struct vt_npz {
     zip_t *zip;
     int64_t count;
     char name[256];
-    zip_file_t *open;         /* the member that is being read, or NULL */
+    zip_file_t *open;                 /* the member that is being read, or NULL */
     int64_t member, position, length; /* its number; bytes of its numbers that were read */
 };
 

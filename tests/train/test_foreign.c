@@ -129,12 +129,6 @@ static void check_family(const json_t *family)
     opened o;
     vt_err err = {0};
     vt_status status = open_model(&o, path, json_object_get(family, "keys"), &err);
-    if (status != VT_OK && strstr(err.msg, "is not supported yet")) { /* a part of the model that is on its way */
-        print_message("%-32s skipped: %s\n", name, err.msg);
-        close_model(&o);
-        free(path);
-        return;
-    }
     if (status != VT_OK)
         fail_msg("%s: %s", name, err.msg);
     vt_model *m = &o.engine.model;

@@ -33,14 +33,14 @@ HF = dict(hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def draw(model, seed):
-    """Random values of every parameter, exact in float16: about 1 for factors, small for the rest."""
+def draw(model, seed, dtype=torch.float16):
+    """Random values of every parameter, exact in dtype: about 1 for factors, small for the rest."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
             value = 0.25 * torch.randn(p.shape, generator=generator)
             is_factor = p.ndim == 1 and not name.endswith("bias") and "token" not in name and "embedding" not in name
-            p.copy_((value + 1 if is_factor else value).half().float())
+            p.copy_((value + 1 if is_factor else value).to(dtype).float())
     return model.double().eval()
 
 
@@ -57,10 +57,10 @@ def state(model, dtype):
     return {k: v.to(dtype).contiguous() for k, v in model.state_dict().items() if v.is_floating_point()}
 
 
-def timm_model(seed, **changes):
+def timm_model(seed, dtype=torch.float16, **changes):
     args = dict(img_size=SIDE, patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, mlp_ratio=MLP / WIDTH,
                 num_classes=CLASSES)  # fmt: skip
-    return draw(VisionTransformer(**(args | changes)), seed)
+    return draw(VisionTransformer(**(args | changes)), seed, dtype)
 
 
 class Writer:
@@ -105,7 +105,7 @@ class Writer:
 def timm_families(w):
     w.timm("timm-token", timm_model(1), ["model.head=tok"])
     w.timm("timm-map", timm_model(2, class_token=False, global_pool="map"), [], torch.float32)
-    w.timm("timm-gap-pooled-norm", timm_model(3, class_token=False, global_pool="avg", fc_norm=True), [], torch.bfloat16)
+    w.timm("timm-gap-pooled-norm", timm_model(3, torch.bfloat16, class_token=False, global_pool="avg", fc_norm=True), [], torch.bfloat16)
     w.timm("timm-registers", timm_model(4, reg_tokens=2, no_embed_class=True, init_values=1e-5), ["model.head=tok"])
     w.timm("timm-query-key-norm", timm_model(5, qk_norm=True, global_pool="avg", fc_norm=False), ["model.head=gap"])
     w.timm("timm-clip", timm_model(6, pre_norm=True, norm_layer=partial(LayerNorm, eps=1e-5), act_layer="quick_gelu"),
@@ -142,7 +142,7 @@ def transformers_families(w):
     siglip = t.SiglipConfig(text_config=text | {"projection_size": 8}, vision_config=HF)
     w.transformers("transformers-siglip", draw(t.SiglipModel(siglip), 15), pooled)
     clip = t.CLIPConfig(text_config=text, vision_config=HF, projection_dim=8)
-    w.transformers("transformers-clip", draw(t.CLIPModel(clip), 16), pooled, dtype=torch.bfloat16)
+    w.transformers("transformers-clip", draw(t.CLIPModel(clip), 16, torch.bfloat16), pooled, dtype=torch.bfloat16)
 
 
 def big_vision(w, name, head, representation=False, stacked=False, prefix="params/", old=False):
