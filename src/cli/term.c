@@ -204,12 +204,15 @@ void vt_term_log(vt_term *t, const char *fmt, ...)
 
 vt_term_counter vt_term_counting(vt_term *t, const char *what)
 {
-    return (vt_term_counter){t, what, vt_now_ns()};
+    return (vt_term_counter){t, what, vt_now_ns(), 0};
 }
 
 void vt_term_count(void *counter, int64_t done, int64_t total)
 {
-    const vt_term_counter *c = counter;
+    vt_term_counter *c = counter;
+    if (done < c->done)
+        c->start_ns = vt_now_ns();
+    c->done = done;
     if (!vt_term_due(c->term))
         return;
     double seconds = (double)(vt_now_ns() - c->start_ns) * 1e-9;

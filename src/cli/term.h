@@ -37,6 +37,7 @@ typedef struct {
     vt_term *term;
     const char *what; /* "evaluating" */
     int64_t start_ns;
+    int64_t done; /* at the last call; fewer than that begin a new count */
 } vt_term_counter;
 
 vt_term_counter vt_term_counting(vt_term *t, const char *what);

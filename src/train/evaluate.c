@@ -67,6 +67,8 @@ vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
                              (json_int_t)tr->progress.images, "eval_top1", tr->progress.eval_top1.value,
                              "eval_top1_interval", tr->progress.eval_top1.low, tr->progress.eval_top1.high, "eval_top5",
                              top5.value, "eval_loss", vt_json_number(c.loss), "elapsed", vt_trainer_elapsed(tr));
+    if (c.sets)
+        (void)json_object_set_new(line, "eval_precision", vt_json_number(c.precision));
     if (c.bad > 0)
         (void)json_object_set_new(line, "eval_bad_images", json_integer((json_int_t)c.bad));
     vt_run_log_metrics(&tr->run, line);
