@@ -364,7 +364,7 @@ static void test_tridiagonal(void **state)
             memcpy(full, a, sizeof full);
             for (int64_t i = 0; i < m; i++)
                 for (int64_t j = 0; j < i; j++)
-                    a[i * m + j] = NAN; /* only the upper triangle may be read */
+                    a[i * m + j] = (double)NAN; /* only the upper triangle may be read */
             vt_tridiagonal_place(&t, &count);
             void *memory = aligned_alloc(VT_ARENA_ALIGN, count.high);
             vt_arena arena = vt_arena_over(memory, count.high);
