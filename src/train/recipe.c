@@ -296,7 +296,7 @@ int64_t vt_recipe_max_bad(const vt_recipe *r, int64_t samples)
 
 vt_data_facts vt_data_facts_of(const vt_source *source)
 {
-    return (vt_data_facts){.images = vt_source_count(source),
+    return (vt_data_facts){.images = vt_source_is_endless(source) ? 0 : vt_source_count(source),
                            .classes = vt_source_classes(source),
                            .most_labels = vt_source_most_labels(source)};
 }

@@ -133,8 +133,8 @@ vt_status vt_recipe_open_source(const vt_recipe *r, vt_source **source, vt_err *
 
 /* What a recipe must know of its training data. */
 typedef struct {
-    int64_t images, classes;
-    int most_labels; /* classes of one sample */
+    int64_t images, classes; /* images 0: they have no end, and no epochs */
+    int most_labels;         /* classes of one sample */
 } vt_data_facts;
 vt_data_facts vt_data_facts_of(const vt_source *source);
 

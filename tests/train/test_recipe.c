@@ -158,10 +158,39 @@ static void plan_adds_up(void **state)
     assert_int_equal(16 % automatic.micro_batch, 0);
 }
 
+/* Breaks when data.sampling does not reach the order, or an epoch of images without end has a length. */
+static void sampling(void **state)
+{
+    static const char *const endless[] = {"data.train=synthetic:shapes?count=endless", "data.sampling=balanced"};
+    vt_recipe r;
+    vt_err err = {0};
+    vt_source *source;
+    (void)state;
+    const char *path = scene_path(&here, "recipe.yaml");
+    assert_int_equal(vt_recipe_load(&r, path, endless, 1, &err), VT_OK);
+    assert_int_equal(vt_recipe_open_source(&r, &source, &err), VT_OK);
+    assert_int_equal(vt_data_facts_of(source).images, 0);
+    vt_source_close(source);
+    vt_recipe_release(&r);
+    assert_int_equal(vt_recipe_load(&r, path, endless, 2, &err), VT_OK);
+    assert_int_equal(vt_recipe_open_source(&r, &source, &err), VT_EINVAL);
+    assert_non_null(strstr(err.msg, "data.sampling"));
+    vt_recipe_release(&r);
+    static const char *const uneven[] = {"data.train=synthetic:shapes?count=9&classes=8", "data.sampling=balanced"};
+    assert_int_equal(vt_recipe_load(&r, path, uneven, 2, &err), VT_OK);
+    assert_int_equal(vt_recipe_open_source(&r, &source, &err), VT_OK);
+    int64_t first = 0; /* class 0 has two of the nine images, and an eighth of the draws */
+    for (int64_t p = 0; p < 800; p++)
+        first += vt_source_label(source, vt_source_order(source, 1, p)) == 0;
+    assert_int_equal(first, 100);
+    vt_source_close(source);
+    vt_recipe_release(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(dump_reads_back), cmocka_unit_test(pixels_by_color),
-                                       cmocka_unit_test(wrong_values), cmocka_unit_test(reconcile),
-                                       cmocka_unit_test(plan_adds_up)};
+                                       cmocka_unit_test(wrong_values),    cmocka_unit_test(reconcile),
+                                       cmocka_unit_test(plan_adds_up),    cmocka_unit_test(sampling)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
