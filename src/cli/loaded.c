@@ -70,6 +70,7 @@ static vt_status describe(vt_loaded *l, const vt_foreign *f, vt_recipe *r, bool 
     info->named = names != NULL;
     info->loss = given_loss ? r->loss.kind : vt_foreign_loss(f);
     info->preprocess = vt_xstrdup(r->data.eval_preprocess);
+    info->orient = r->data.orient == VT_ORIENT_EXIF;
     info->class_names = vt_xcalloc((size_t)classes + 1, sizeof *info->class_names);
     for (int64_t i = 0; i < classes; i++)
         info->class_names[i] = names ? vt_xstrdup(names[i]) : vt_xasprintf("%lld", (long long)i);
@@ -99,6 +100,7 @@ static vt_status open_foreign(vt_loaded *l, const vt_args *args, const vt_load_o
         status = describe(l, f, &r, given_loss, err);
     if (status == VT_OK && vt_preprocess_parse(&l->preprocess, l->info.preprocess, err) != VT_OK)
         status = vt_prefix(err, "data.eval_preprocess");
+    l->preprocess.orient = l->info.orient;
     use.positions = (vt_resample)r.init_positions;
     if (status == VT_OK)
         status = open_engine(l, o, err);

@@ -56,6 +56,8 @@ static vt_model_config plain(vt_head_kind head)
 
 static vt_pixel_range pixels = {{2.0F / 255.0F, 2.0F / 255.0F, 2.0F / 255.0F}, {-1.0F, -1.0F, -1.0F}};
 
+static bool upright; /* what save notes */
+
 static const char *save(const vt_model_config *model)
 {
     char names[2][2] = {"a", "b"}, *class_names[] = {names[0], names[1]}, preprocess[] = "[]";
@@ -63,6 +65,7 @@ static const char *save(const vt_model_config *model)
                                .class_names = class_names,
                                .named = true,
                                .preprocess = preprocess,
+                               .orient = upright,
                                .pixels = pixels,
                                .step = 3,
                                .images = 12};
@@ -99,10 +102,12 @@ static void round_trip(void **state)
             c.gelu = bits & 2 ? VT_GELU_ERF : VT_GELU_TANH;
             c.representation = bits & 4 ? 72 : 0;
             c.norm_eps = bits & 8 ? 1e-4 : 1e-6;
+            upright = bits & 1;
             vt_checkpoint_info info;
             vt_err err = {0};
             assert_int_equal(vt_hub_config_load(save(&c), &info, &err), VT_OK);
             assert_same_model(&info.model, &c);
+            assert_int_equal(info.orient, upright);
             assert_int_equal(warnings, (c.representation > 0) + (c.norm_eps != 1e-6));
             vt_checkpoint_info_release(&info);
         }
