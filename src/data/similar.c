@@ -14,16 +14,17 @@
 #define PART_BITS 16
 #define VALUES    (1 << PART_BITS)
 #define N_MASKS   (1 + PART_BITS + PART_BITS * (PART_BITS - 1) / 2) /* of at most two bits */
-#define NEAR_BITS 16                                                /* shapes further apart are not compared */
-#define NEAR      40 /* per cent; docs/results.md says what it finds and what it takes for another */
+
+#define NEAR_BITS 16 /* shapes further apart are not compared */
+#define NEAR      32 /* per cent; docs/results.md says what it finds and what it takes for another */
 #define NEAR_CUT  28 /* the same where one is a part of the other: more ways to fit need a better fit */
 #define MAYBE     90 /* above, no part is tried */
+#define FLAT      4  /* grey levels: contrast counts as at least this */
+#define COLOUR    2  /* weight of a colour difference, on a quarter as many places */
+
 /* What the comparison of two thumbnails, and of their parts, costs beside that of 64 bits. */
 #define WORK_WHOLE 250
 #define WORK_PARTS 12000
-
-#define FLAT   4 /* grey levels: contrast counts as at least this */
-#define COLOUR 2 /* weight of a colour difference, on a quarter as many places */
 
 /* --- looks --- */
 

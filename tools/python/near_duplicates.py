@@ -1,6 +1,6 @@
 """How many altered copies `vitro data check --against` finds, and how many images it takes for others.
 
-    tools/python/run tools/python/near_duplicates.py VITRO SHARDS.tar[.gz]
+    tools/python/run tools/python/near_duplicates.py VITRO SHARDS.tar[.gz] [--limit N]
 
 Every image of the shards is altered in each of the ways below (Pillow), the copies are held against the originals, and
 a row a way is printed: found = the copy's match is its original; wrong = it is another image. Last, the originals
@@ -74,10 +74,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("vitro")
     parser.add_argument("shards")
+    parser.add_argument("--limit", type=int, help="alter only the first N images; they are held against all")
     args = parser.parse_args()
-    images = list(read(args.shards))
+    originals = list(read(args.shards))
+    images = originals[: args.limit]
     spec = "wds:" + args.shards
-    print(f"{len(images)} images of {os.path.basename(args.shards)}")
+    print(f"{len(images)} of {len(originals)} images of {os.path.basename(args.shards)}")
     with tempfile.TemporaryDirectory() as scratch:
         for way, alter in WAYS.items():
             folder = os.path.join(scratch, way.replace(" ", "_"), "a")
@@ -91,7 +93,7 @@ def main():
                 wrong += not same
             print(f"{way:28} found {found} ({100 * found / len(images):.1f} %), wrong {wrong}", flush=True)
     within = pairs(args.vitro, spec, None)
-    n = len(images)
+    n = len(originals)
     print(f"{'the originals':28} {len(within)} pairs reported of {n * (n - 1) // 2}")
 
 
