@@ -10,7 +10,7 @@
 #include "cli/signals.h"
 #include "eval/embed.h"
 
-static const char text[] =
+static const char text[] = VT_MODEL_HELP
     "Features are the vector before the classifier, float32, a row for each image in the order of DATA. Beside\n"
     "FILE.npy lie FILE.labels.npy (int64; with labels=FILE a row of classes each, filled with -1), FILE.keys.txt "
     "(names\n"

@@ -18,16 +18,17 @@
 #define MAP_SHARE     0.25 /* of the machine's memory, for the logits that mean average precision needs */
 #define MAX_LIST      (16u << 20)
 
-static const char text[] = "Without DATA it takes the run's own data.eval. Class names are compared with those of the "
-                           "checkpoint: other names\n"
-                           "are refused, another order is mapped by name. Intervals are Wilson's, 95 %. An image with\n"
-                           "several classes (labels=FILE) is right when the best class is one of them; one without is "
-                           "left out.\n\n"
-                           "Examples:\n"
-                           "  vitro eval runs/shapes-demo\n"
-                           "  vitro eval runs/shapes-demo 'synthetic:shapes?count=500&seed=9' --classes --json\n"
-                           "  vitro eval runs/shapes-demo 'synthetic:shapes?count=500' --calibration\n"
-                           "  vitro eval runs/shapes-demo 'synthetic:shapes?classes=4&count=200' --among data";
+static const char text[] =
+    VT_MODEL_HELP "Without DATA it takes the run's own data.eval. Class names are compared with those of the "
+                  "checkpoint: other names\n"
+                  "are refused, another order is mapped by name. Intervals are Wilson's, 95 %. An image with\n"
+                  "several classes (labels=FILE) is right when the best class is one of them; one without is "
+                  "left out.\n\n"
+                  "Examples:\n"
+                  "  vitro eval runs/shapes-demo\n"
+                  "  vitro eval runs/shapes-demo 'synthetic:shapes?count=500&seed=9' --classes --json\n"
+                  "  vitro eval runs/shapes-demo 'synthetic:shapes?count=500' --calibration\n"
+                  "  vitro eval runs/shapes-demo 'synthetic:shapes?classes=4&count=200' --among data";
 
 typedef struct {
     vt_load_options load;

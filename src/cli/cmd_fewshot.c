@@ -16,7 +16,7 @@
 #define N_SWEEP   30
 #define TEST_MARK ",test=" /* between images to draw from and images to test on */
 
-static const char text[] =
+static const char text[] = VT_MODEL_HELP
     "Ridge regression on the features before the classifier, on the same draws of images as big_vision's. The classes\n"
     "may be any: they need not be those that the model was trained on. Images are drawn from the first 80 % of DATA "
     "and\n"

@@ -15,15 +15,16 @@
 
 #define DEFAULT_TOP 5
 
-static const char text[] = "One line an image: its name, then classes with probabilities, best first. A file that "
-                           "cannot be read is named; the\n"
-                           "others still go on, and the exit status is 1. Probabilities are sigmoids of logits, one "
-                           "for each class by itself;\n"
-                           "of a model trained by softmax they are its softmax.\n\n"
-                           "Examples:\n"
-                           "  vitro data export 'synthetic:shapes?seed=3' --out images --count 4\n"
-                           "  vitro predict runs/shapes-demo images/*.png\n"
-                           "  vitro predict runs/shapes-demo images/*.png --top 2 --json";
+static const char text[] =
+    VT_MODEL_HELP "One line an image: its name, then classes with probabilities, best first. A file that "
+                  "cannot be read is named; the\n"
+                  "others still go on, and the exit status is 1. Probabilities are sigmoids of logits, one "
+                  "for each class by itself;\n"
+                  "of a model trained by softmax they are its softmax.\n\n"
+                  "Examples:\n"
+                  "  vitro data export 'synthetic:shapes?seed=3' --out images --count 4\n"
+                  "  vitro predict runs/shapes-demo images/*.png\n"
+                  "  vitro predict runs/shapes-demo images/*.png --top 2 --json";
 
 typedef struct {
     vt_load_options load;

@@ -18,6 +18,12 @@ typedef struct {
         "batch", "N", &(o).batch, "images in one pass; default: 64, or what memory allows"                             \
     }
 
+/* What MODEL is, for the help of these commands. */
+#define VT_MODEL_HELP                                                                                                  \
+    "MODEL is a run, a checkpoint, or another program's weights: a file or folder of safetensors, big_vision's .npz. " \
+    "What\nits files do not say is given by keys (model.heads=3; docs/transfer.md); keys that are missing are "        \
+    "named.\n\n"
+
 typedef struct {
     char *dir; /* of the checkpoint; of another program's model the path that was given */
     vt_checkpoint_info info;

@@ -6,7 +6,8 @@
  * narrow D, wide max(3D, M, 3P^2); with bf16 dx has a rounded copy. recompute: block keeps only x of every block and
  * one set of the rest, which backward fills again. Evaluation keeps one x, one narrow (LN1, attention, LN2 in turn),
  * one wide (qkv, MLP in turn): the same code of block.c runs in place, because no operation reads what a shared buffer
- * held before it was written over. */
+ * held before it was written over. Blocks of a training that compute nothing backwards, because neither they nor
+ * anything below is trained, share one set and one x too. */
 #include "model/layout.h"
 
 #include <assert.h>
@@ -50,22 +51,33 @@ static vt_block_acts place_block(const vt_model *m, vt_arena *arena)
     return b;
 }
 
+/* Whether neither block l nor anything below it is trained: nothing there is computed backwards. */
+static bool is_idle(const vt_model *m, int64_t l)
+{
+    int end = m->layout->blocks + (int)(l + 1) * m->layout->block_params;
+    for (int i = 0; i < end; i++)
+        if (!m->params[i].frozen)
+            return false;
+    return true;
+}
+
+/* Idle blocks work in one set of activations and one x, which ends as the input of the first block that is trained. */
 static void place_blocks_train(vt_model *m, vt_arena *arena)
 {
     struct vt_model_layout *a = m->layout;
     int64_t depth = m->config.depth, count = m->use.samples * m->tokens * m->config.width;
     if (m->config.norm_pre)
         a->unnormed = take(arena, count);
+    a->x[0] = take(arena, count);
     for (int64_t l = 0; l < depth; l++) {
-        a->x[l] = take(arena, count);
-        bool own = l == 0 || m->use.recompute == VT_RECOMPUTE_NONE;
+        bool idle = is_idle(m, l), own = l == 0 || (m->use.recompute == VT_RECOMPUTE_NONE && !idle);
         a->acts[l] = own ? place_block(m, arena) : a->acts[0];
+        a->x[l + 1] = idle ? a->x[l] : take(arena, count);
     }
-    a->x[depth] = take(arena, count);
     a->dx = take(arena, count);
     a->dx_bf16 = m->use.type == VT_BF16 ? vt_arena_take(arena, count, sizeof(uint16_t)) : NULL;
     /* Forward, x[1] is written after patches and class token were joined; backward, it was read before they part. */
-    a->unjoined = a->x[1];
+    a->unjoined = a->x[1] != a->x[0] ? a->x[1] : a->dx; /* idle blocks: dx has no other use in front of them */
 }
 
 /* Where in wide the product of gate and value lies: behind them. */

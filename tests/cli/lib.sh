@@ -40,6 +40,7 @@ expect() {
 # Recipes as they are, but for a smaller shapes-demo; a 16 x 16 JPEG; class folders, IDX and tar files.
 make_data() {
     mkdir recipes
+    cp -r "$source/tests/golden/published" .
     cp "$source"/recipes/* recipes/
     sed -i -e 's/^  shape: .*/  shape: w32-d1-m64-h2-p8/' -e 's/count=[0-9]*/count=200/' -e 's/^  batch: .*/  batch: 32/' \
         -e 's/^  length: .*/  length: 12/' -e 's/^  every: .*/  every: 6/' recipes/shapes-demo.yaml

@@ -72,6 +72,20 @@ test_recipes() {
         "VITRO='$vitro' '$source/tools/findings' --data nothing"
 }
 
+# --- another program's model: used as it is, trained on, and not needed any more when the run goes on
+test_start() {
+    local data='synthetic:shapes?classes=4&count=40&size=16' crop="'data.preprocess=[resize(16)]' 'data.eval_preprocess=[resize(16)]'"
+    expect "a folder of transformers' model needs no keys" 0 '*shots  accuracy*' "vitro fewshot published/transformers-vit '$data' --shots 1,5"
+    expect "big_vision's archive on other images" 0 '*positions resized from 4x4 to 5x3*' \
+        "vitro embed published/big-vision-map.npz '$data' -o features.npy model.image=20x12 'data.eval_preprocess=[resize(20,12)]'"
+    cp -r published/transformers-dinov2 start
+    expect "training begins with it" 0 '*trained     2 steps*new classifier*' \
+        "vitro train recipes/finetune-backbone.yaml init=start model.image=16 $crop 'data.train=$data' data.eval= train.batch=8 schedule.length=2 schedule.warmup=1 optimizer.layer_decay=0.8 --run runs/started"
+    rm -r start
+    expect "and goes on without its file" 0 '*' 'vitro train runs/started'
+    expect "which then is a model to begin with itself" 0 '*' "vitro eval runs/started '$data' 'data.mean=[0.5,0.5,0.5]' 'data.std=[0.5,0.5,0.5]'"
+}
+
 # --- bad input: one sentence, the right exit status, no crash, nothing lost
 test_bad_input() {
     local before after line rest code glob command n=0
@@ -196,6 +210,7 @@ test_help
 test_examples
 make_bad_data
 make_bad_checkpoints
+test_start
 test_bad_input
 test_output
 test_pack

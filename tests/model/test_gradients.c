@@ -196,6 +196,27 @@ static bool is_frozen(const vt_tensor *t)
            strcmp(t->name, "cls_token") == 0 || strcmp(t->name, "norm_pre.bias") == 0;
 }
 
+/* All below the last block: there, blocks share their activations. */
+static bool is_low(const vt_tensor *t)
+{
+    return strncmp(t->name, "blocks.1.", 9) != 0 && strncmp(t->name, "norm.", 5) != 0 &&
+           strncmp(t->name, "attn_pool.", 10) != 0 && strncmp(t->name, "head.", 5) != 0;
+}
+
+/* Breaks: the input of the lowest trained block is written over by what comes behind it. */
+static void test_idle_blocks(void **state)
+{
+    (void)state;
+    for (int recompute = VT_RECOMPUTE_NONE; recompute <= VT_RECOMPUTE_BLOCK; recompute++) {
+        rig_options o = options(VT_HEAD_MAP, (vt_recompute)recompute);
+        o.frozen = is_low;
+        assert_int_equal(wrong_projections(&o, NULL, 1), 0);
+        o = options(VT_HEAD_TOK, (vt_recompute)recompute);
+        o.frozen = is_low;
+        assert_int_equal(wrong_projections(&o, NULL, 1), 0);
+    }
+}
+
 /* Whole and half frozen pairs of weight and bias. */
 static void test_frozen(void **state)
 {
@@ -279,13 +300,10 @@ static void test_spoiled_kernels_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_map),
-        cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_variants),
-        cmocka_unit_test(test_families),
-        cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_spoiled_kernels_fail),
+        cmocka_unit_test(test_map),         cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_dropped),     cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_families),    cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_idle_blocks), cmocka_unit_test(test_spoiled_kernels_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,11 +192,32 @@ static void test_bounded(void **state)
     }
 }
 
+/* Breaks: layer-wise decay whose embedding, blocks or head are a step off (BEiT: x^(depth + 1 - i)). */
+static void test_layer_decay(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        double factor;
+    } wanted[] = {{"cls_token", 0.125},     {"pos_embed", 0.125},         {"patch_embed.proj.weight", 0.125},
+                  {"norm_pre.bias", 0.125}, {"blocks.0.ls1.gamma", 0.25}, {"blocks.1.mlp.fc2.bias", 0.5},
+                  {"norm.weight", 1},       {"attn_pool.latent", 1},      {"head.bias", 2}};
+    vt_tensor list[VT_COUNT_OF(wanted)] = {0};
+    for (size_t i = 0; i < VT_COUNT_OF(wanted); i++) {
+        (void)snprintf(list[i].name, sizeof list[i].name, "%s", wanted[i].name);
+        list[i].lr_factor = i + 1 == VT_COUNT_OF(wanted) ? 2 : 1; /* a rule's factor stays */
+    }
+    vt_layer_decay_apply(0.5, list, (int)VT_COUNT_OF(wanted));
+    for (size_t i = 0; i < VT_COUNT_OF(wanted); i++)
+        assert_true(list[i].lr_factor == wanted[i].factor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_properties), cmocka_unit_test(test_first_match), cmocka_unit_test(test_fixed_by_model),
-        cmocka_unit_test(test_from_yaml),  cmocka_unit_test(test_errors),      cmocka_unit_test(test_bounded),
+        cmocka_unit_test(test_layer_decay),    cmocka_unit_test(test_properties), cmocka_unit_test(test_first_match),
+        cmocka_unit_test(test_fixed_by_model), cmocka_unit_test(test_from_yaml),  cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
