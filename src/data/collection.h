@@ -51,6 +51,8 @@ typedef struct {
     /* Reads sample i's encoded file into b->bytes (vt_read_buffer_reserve), or draws b->image where there is no file;
      * thread-safe. The message names the sample. */
     vt_status (*fetch)(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err);
+    /* Reads the last n of sample i's stored bytes, which are more: enough to tell most samples apart. May be NULL. */
+    vt_status (*fetch_end)(const vt_collection *c, int64_t i, unsigned char *end, size_t n, vt_err *err);
 } vt_collection_kind;
 
 struct vt_collection {
@@ -77,6 +79,9 @@ static inline uint64_t vt_changed_mix(const struct stat *st)
 
 /* Room for size encoded bytes, which the caller then reads into b->bytes; at most VT_MAX_FILE_BYTES. */
 vt_status vt_read_buffer_reserve(vt_read_buffer *b, size_t size, vt_err *err) VT_MUST_USE;
+
+/* The last n bytes of a regular file of `size` bytes. */
+vt_status vt_read_file_end(const char *path, int64_t size, unsigned char *end, size_t n, vt_err *err) VT_MUST_USE;
 
 /* Names of classes for a kind whose files hold numbers only: those of classes=FILE, which must name all up to
  * max_label unless labels=FILE makes those numbers void; without it c->classes = max_label + 1. */

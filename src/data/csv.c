@@ -250,6 +250,15 @@ static vt_status csv_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b,
     return status;
 }
 
+static vt_status csv_fetch_end(const vt_collection *c, int64_t i, unsigned char *end, size_t n, vt_err *err)
+{
+    const csv *f = c->state;
+    char *path = vt_path_join(f->root, name_of(f, i));
+    vt_status status = vt_read_file_end(path, f->rows[i].size, end, n, err);
+    free(path);
+    return status;
+}
+
 const vt_collection_kind vt_csv_kind = {
     .name = "csv",
     .options = {"path", "label", "root", "classes"},
@@ -260,4 +269,5 @@ const vt_collection_kind vt_csv_kind = {
     .identify_sample = csv_identify_sample,
     .stored_bytes = csv_stored_bytes,
     .fetch = csv_fetch,
+    .fetch_end = csv_fetch_end,
 };

@@ -264,6 +264,13 @@ static vt_status folder_fetch(const vt_collection *c, int64_t i, vt_read_buffer 
     return vt_tree_fetch(&f->tree, name_of(f, i), e->offset, e->size, b, err);
 }
 
+static vt_status folder_fetch_end(const vt_collection *c, int64_t i, unsigned char *end, size_t n, vt_err *err)
+{
+    const folder *f = c->state;
+    const file_entry *e = &f->files[i];
+    return vt_tree_fetch_end(&f->tree, name_of(f, i), e->offset, e->size, end, n, err);
+}
+
 const vt_collection_kind vt_folder_kind = {
     .name = "folder",
     .options = {"classes"},
@@ -275,4 +282,5 @@ const vt_collection_kind vt_folder_kind = {
     .identify_sample = folder_identify_sample,
     .stored_bytes = folder_stored_bytes,
     .fetch = folder_fetch,
+    .fetch_end = folder_fetch_end,
 };

@@ -61,3 +61,18 @@ vt_status vt_read_buffer_file(vt_read_buffer *b, const char *path, vt_err *err)
     close(fd);
     return status;
 }
+
+vt_status vt_read_file_end(const char *path, int64_t size, unsigned char *end, size_t n, vt_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0)
+        return vt_fail_errno(err, "%s", path);
+    vt_status status = VT_OK;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (int64_t)st.st_size != size)
+        status = vt_fail(err, VT_EFORMAT, "%s changed while it was read", path);
+    else
+        status = vt_file_read_at(fd, path, size - (int64_t)n, end, n, err);
+    close(fd);
+    return status;
+}

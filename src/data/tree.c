@@ -251,3 +251,14 @@ vt_status vt_tree_fetch(const vt_tree *t, const char *path, int64_t offset, int6
         status = vt_tar_index_read_at(&t->tar, offset, b->bytes, b->size, err);
     return status == VT_OK ? VT_OK : vt_prefix(err, "%s:%s", vt_path_base(t->root), path);
 }
+
+vt_status vt_tree_fetch_end(const vt_tree *t, const char *path, int64_t offset, int64_t size, unsigned char *end,
+                            size_t n, vt_err *err)
+{
+    if (t->packed)
+        return vt_tar_index_read_at(&t->tar, offset + size - (int64_t)n, end, n, err);
+    char *full = vt_path_join(t->root, path);
+    vt_status status = vt_read_file_end(full, size, end, n, err);
+    free(full);
+    return status;
+}

@@ -42,4 +42,8 @@ void vt_tree_settle(vt_tree *t);
 vt_status vt_tree_fetch(const vt_tree *t, const char *path, int64_t offset, int64_t size, vt_read_buffer *b,
                         vt_err *err) VT_MUST_USE;
 
+/* The last n bytes of it. */
+vt_status vt_tree_fetch_end(const vt_tree *t, const char *path, int64_t offset, int64_t size, unsigned char *end,
+                            size_t n, vt_err *err) VT_MUST_USE;
+
 #endif

@@ -1,6 +1,7 @@
-/* Twins are found by SHA-256, cut to 128 bits, of what fetch reads. The cached file is a mark, the pairs (sample, first
- * with the same bytes), and the SHA-256 of both; its name is a hash of everything that identifies the collection and
- * of the times of change of its files. */
+/* Twins are found by SHA-256, cut to 128 bits, of what fetch reads; of large files that of the end comes first, and
+ * only those whose sizes and ends are equal are read whole. The cached file is a mark, the pairs (sample, first with
+ * the same bytes), and the SHA-256 of both; its name is a hash of everything that identifies the collection and of the
+ * times of change of its files. */
 #include "data/twins.h"
 
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #define CHUNK         32        /* samples that a thread takes at a time */
 #define WORTH_CACHING 1000      /* samples to read */
 #define REPORT_NS     (20LL * 1000000000)
+#define END_BYTES     4096
 #define MAX_CACHED    (1u << 31)
 
 static const char mark[16] = "vitro twins 1";
@@ -41,6 +43,7 @@ typedef struct {
     const vt_collection_kind *kind;
     const vt_collection *c;
     candidate *list;
+    bool ends;        /* look at ends */
     int64_t from, to; /* the present block */
     vt_read_buffer *buffers;
 } search;
@@ -91,21 +94,43 @@ static vt_status list_candidates(const vt_collection_kind *kind, const vt_collec
     return *list ? VT_OK : vt_fail(err, VT_ENOMEM, "no memory to compare %lld samples", (long long)kept);
 }
 
-static void hash_one(const search *s, candidate *k, vt_read_buffer *b)
+/* The hash of a whole sample in hex; false where it cannot be read. */
+static bool hash_whole(const search *s, int64_t i, vt_read_buffer *b, char hex[VT_HASH_HEX])
 {
-    char hex[VT_HASH_HEX], half[17] = "";
     b->encoded = false;
-    if (s->kind->fetch(s->c, k->sample, b, NULL) != VT_OK)
-        return;
+    if (s->kind->fetch(s->c, i, b, NULL) != VT_OK)
+        return false;
     if (b->encoded)
         vt_hash_bytes(b->bytes, b->size, hex);
     else
         vt_hash_bytes(b->image.pixels, (size_t)(b->image.width * b->image.height * 3), hex);
+    return true;
+}
+
+/* The hash of its size and its end; a small one has the same as all of its size. */
+static bool hash_end(const search *s, int64_t i, char hex[VT_HASH_HEX])
+{
+    unsigned char end[END_BYTES] = {0};
+    int64_t size = s->kind->stored_bytes(s->c, i);
+    if (size >= 2 * END_BYTES && s->kind->fetch_end(s->c, i, end, sizeof end, NULL) != VT_OK)
+        return false;
+    vt_hasher *h = vt_hasher_new();
+    vt_hasher_add(h, &size, sizeof size);
+    vt_hasher_add(h, end, sizeof end);
+    vt_hasher_finish(h, hex);
+    return true;
+}
+
+static void hash_one(const search *s, candidate *k, vt_read_buffer *b)
+{
+    char hex[VT_HASH_HEX], half[17] = "";
+    k->read = s->ends ? hash_end(s, k->sample, hex) : hash_whole(s, k->sample, b, hex);
+    if (!k->read)
+        return;
     for (int part = 0; part < 2; part++) {
         memcpy(half, hex + 16 * part, 16);
         k->hash[part] = strtoull(half, NULL, 16);
     }
-    k->read = 1;
 }
 
 static void hash_chunk(void *context, int64_t chunk, int thread)
@@ -116,8 +141,16 @@ static void hash_chunk(void *context, int64_t chunk, int thread)
         hash_one(s, &s->list[i], &s->buffers[thread]);
 }
 
+static int compare_samples(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    return x->sample < y->sample ? -1 : x->sample > y->sample;
+}
+
+/* In the order of samples, in which they lie on the disk more or less. */
 static vt_status hash_all(search *s, int64_t n, vt_err *err)
 {
+    qsort(s->list, (size_t)n, sizeof *s->list, compare_samples);
     int cpus = vt_machine_cpus(), threads = cpus < MAX_THREADS ? cpus : MAX_THREADS;
     vt_pool *pool = NULL;
     VT_TRY(vt_pool_new(&pool, threads, err));
@@ -138,15 +171,34 @@ static vt_status hash_all(search *s, int64_t n, vt_err *err)
     return VT_OK;
 }
 
+static bool alike(const candidate *a, const candidate *b)
+{
+    return a->read && b->read && a->hash[0] == b->hash[0] && a->hash[1] == b->hash[1];
+}
+
+/* Keeps the candidates that are like another so far. */
+static int64_t keep_alike(candidate *list, int64_t n)
+{
+    int64_t kept = 0;
+    bool before = false;
+    qsort(list, (size_t)n, sizeof *list, compare_hashes);
+    for (int64_t i = 0; i < n; i++) {
+        bool behind = i + 1 < n && alike(&list[i], &list[i + 1]);
+        if (before || behind)
+            list[kept++] = list[i];
+        before = behind;
+    }
+    return kept;
+}
+
 /* Pairs of later samples with the first of their kind; sorts the list. */
 static int64_t pair_up(candidate *list, int64_t n, pair *pairs)
 {
     int64_t n_pairs = 0, first = 0;
     qsort(list, (size_t)n, sizeof *list, compare_hashes);
     for (int64_t i = 1; i < n; i++) {
-        const candidate *a = &list[first], *b = &list[i];
-        if (b->read && a->read && a->hash[0] == b->hash[0] && a->hash[1] == b->hash[1])
-            pairs[n_pairs++] = (pair){b->sample, a->sample};
+        if (alike(&list[first], &list[i]))
+            pairs[n_pairs++] = (pair){list[i].sample, list[first].sample};
         else
             first = i;
     }
@@ -226,10 +278,16 @@ static vt_status find_pairs(const vt_collection_kind *kind, const vt_collection 
     bool cache = n >= WORTH_CACHING && kind->stored_bytes && cache_name(kind, c, &name, NULL) == VT_OK;
     vt_status status = VT_OK;
     if (!cache || !load(name, c->count, pairs, n_pairs)) {
-        search s = {.kind = kind, .c = c, .list = list};
+        search s = {.kind = kind, .c = c, .list = list, .ends = kind->fetch_end != NULL};
         if (cache)
             vt_log(VT_LOG_INFO, "comparing %lld images once, so that no split parts equal ones", (long long)n);
-        status = hash_all(&s, n, err);
+        if (s.ends) {
+            status = hash_all(&s, n, err);
+            n = keep_alike(list, n);
+            s.ends = false;
+        }
+        if (status == VT_OK)
+            status = hash_all(&s, n, err);
         *pairs = malloc(((size_t)n + 1) * sizeof **pairs);
         if (status == VT_OK && !*pairs)
             status = vt_fail(err, VT_ENOMEM, "no memory to compare %lld samples", (long long)n);

@@ -259,6 +259,13 @@ static vt_status wds_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b,
     return status == VT_OK ? VT_OK : vt_prefix(err, "%s:%s", vt_path_base(sh->given), w->names.s + s->name);
 }
 
+static vt_status wds_fetch_end(const vt_collection *c, int64_t i, unsigned char *end, size_t n, vt_err *err)
+{
+    const wds *w = c->state;
+    const sample *s = &w->samples[i];
+    return vt_tar_index_read_at(&w->shards[s->shard].tar, s->offset + (int64_t)(s->size - n), end, n, err);
+}
+
 const vt_collection_kind vt_wds_kind = {
     .name = "wds",
     .options = {"classes", "json_key"},
@@ -269,4 +276,5 @@ const vt_collection_kind vt_wds_kind = {
     .identify_sample = wds_identify_sample,
     .stored_bytes = wds_stored_bytes,
     .fetch = wds_fetch,
+    .fetch_end = wds_fetch_end,
 };

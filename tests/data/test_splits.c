@@ -168,6 +168,28 @@ static void test_extremes(void **state)
     fx_open_fails(spec, VT_EINVAL, "none of the samples", "same bytes", NULL);
 }
 
+/* Breaks when large files are taken for equal because their ends are, or equal ones are parted. */
+static void test_equal_ends(void **state)
+{
+    enum { N = 8, BYTES = 20000 };
+    char *content = calloc(BYTES, 1);
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < N; i++) {
+            char name[64];
+            content[0] = (char)(k ? i / 2 : i); /* all the rest is the same */
+            snprintf(name, sizeof name, "%s/cat/%d.png", k ? "pairs" : "ends", i);
+            fx_write(name, content, BYTES);
+        }
+    }
+    free(content);
+    vt_source *s = open_source("%s?split=[:50%%]", fx_path("ends"));
+    assert_int_equal(vt_source_count(s), N / 2);
+    vt_source_close(s);
+    static const char *const parts[] = {":30%", "30%:60%", "60%:"};
+    assert_int_equal(check_parts(fx_path("ends"), parts, 3, N), 0);
+    assert_int_equal(check_parts(fx_path("pairs"), parts, 3, N), N / 2);
+}
+
 /* Breaks when what the cache tells about equal images is trusted though it is damaged or a file changed. */
 static void test_cached_twins(void **state)
 {
@@ -227,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_nested_limits),
         cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_cached_twins),
+        cmocka_unit_test(test_equal_ends),
         cmocka_unit_test(test_real_repeats),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
