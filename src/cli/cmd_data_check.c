@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/cmd_data.h"
@@ -27,7 +28,7 @@ static const char check_text[] =
     "  vitro data check 'synthetic:shapes?split=[:90%]' --against 'synthetic:shapes?split=[90%:]' --list pairs.csv";
 
 typedef struct {
-    const char *against, *list;
+    const char *against, *list, *drop;
     bool json, exact, strict;
 } check_options;
 
@@ -43,6 +44,7 @@ typedef struct {
     reading reading;
     json_t *root, *leaks;
     FILE *list;
+    bool *drop; /* images of DATA that are bad, or there twice; NULL: nobody asked */
     int64_t found;
 } checking;
 
@@ -129,6 +131,8 @@ static vt_status compare(checking *c, const vt_looked *other, const check_option
     vt_status status = vt_duplicates_find(&d, &c->sets[0], other, !o->exact, cli->term, err);
     if (status == VT_OK) {
         c->found += d.total;
+        for (int64_t i = 0; c->drop && i < d.set->n; i++)
+            c->drop[i] = c->drop[i] || d.matches[i].same != VT_SAME_NONE;
         if (c->list)
             vt_duplicates_csv(&d, c->list);
         if (!c->root)
@@ -142,11 +146,41 @@ static vt_status compare(checking *c, const vt_looked *other, const check_option
     return status;
 }
 
+/* Names as exclude=FILE takes them, a line each. */
+static vt_status write_drop(const checking *c, const char *path, vt_err *err)
+{
+    const vt_source *source = c->sets[0].source;
+    vt_text text = {0};
+    vt_text_add(&text, "");
+    vt_status status = VT_OK;
+    for (int64_t i = 0; i < c->sets[0].n && status == VT_OK; i++) {
+        size_t n = 0;
+        const char *name = c->drop[i] ? vt_source_key(source, i, &n) : NULL;
+        if (name && memchr(name, '\n', n))
+            status = vt_fail(err, VT_EUNSUPPORTED, "%s: the name of image %lld holds a line break", path, (long long)i);
+        else if (name)
+            vt_text_addn(&text, name, n);
+        else if (c->drop[i])
+            vt_text_addf(&text, "%zu", n);
+        if (c->drop[i])
+            vt_text_add(&text, "\n");
+    }
+    if (status == VT_OK)
+        status = vt_file_write(path, text.s, text.len, err);
+    vt_text_release(&text);
+    return status;
+}
+
 static vt_status check_sets(checking *c, const check_options *o, const vt_args *args, vt_cli *cli, vt_err *err)
 {
     int64_t bad = 0, images = 0;
     VT_TRY(read_set(c, &c->sets[0], args->list[0], cli, err));
     report_set(c);
+    if (o->drop) {
+        c->drop = vt_xcalloc((size_t)c->sets[0].n, sizeof *c->drop);
+        for (int64_t i = 0; i < c->sets[0].n; i++)
+            c->drop[i] = !c->sets[0].good[i];
+    }
     VT_TRY(compare(c, &c->sets[0], o, cli, err));
     bad = c->sets[0].bad;
     images = c->sets[0].n;
@@ -160,13 +194,15 @@ static vt_status check_sets(checking *c, const check_options *o, const vt_args *
         vt_looked_close(other);
         VT_TRY(status);
     }
+    if (o->drop)
+        VT_TRY(write_drop(c, o->drop, err));
     if (c->root)
         (void)json_object_set_new(c->root, "bad_count", json_integer(bad));
     if (bad > 0)
         return vt_fail(err, VT_EFORMAT, "%lld of %lld images are bad; a run would stop at the first it meets",
                        (long long)bad, (long long)images);
     if (o->strict && c->found > 0)
-        return vt_fail(err, VT_EFORMAT, "%lld duplicates", (long long)c->found);
+        return vt_fail(err, VT_EFORMAT, "%lld images are there twice or in other data", (long long)c->found);
     return VT_OK;
 }
 
@@ -212,6 +248,7 @@ static vt_status check(vt_cli *cli, const check_options *o, const vt_args *args,
     json_decref(c.root);
     json_decref(c.leaks);
     json_decref(c.reading.bad);
+    free(c.drop);
     vt_looked_close(&c.sets[0]);
     return status;
 }
@@ -222,6 +259,8 @@ static vt_status check_args(const check_options *o, const vt_args *args, vt_err 
         return vt_fail(err, VT_EINVAL,
                        "'%s' is one argument too many; data to hold DATA against stand behind --against",
                        args->list[1]);
+    if (o->drop && strstr(args->list[0], " + "))
+        return vt_fail(err, VT_EINVAL, "--drop names images of one SPEC, for its exclude=FILE; check each for itself");
     return VT_OK;
 }
 
@@ -232,6 +271,8 @@ int vt_cmd_data_check(vt_cli *cli, int argc, char **argv)
         {"against", "DATA ...", &o.against, "other data, one or several, of which no image should be in DATA"},
         {"exact", NULL, &o.exact, "leave out near duplicates: only the same file or the same pixels"},
         {"list", "FILE", &o.list, "write all pairs as CSV"},
+        {"drop", "FILE", &o.drop,
+         "write the names of DATA's bad and repeated images, for exclude=FILE; DATA is one SPEC"},
         {"strict", NULL, &o.strict, "exit status 1 also where an image is there twice"},
         {"json", NULL, &o.json, "print the result as JSON"},
     };

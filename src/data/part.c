@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "data/exclude.h"
 #include "data/hierarchy.h"
 #include "data/label_sets.h"
 #include "data/select.h"
@@ -37,6 +38,7 @@ const vt_source_help vt_source_options_help[] = {
     {"split", "split=[A%:B%]",
      "the samples from A % to B % of the keyed order, every class in proportion, equal images together"},
     {"limit", "limit=N", "the first N of them; a smaller N is part of a larger one"},
+    {"exclude", "exclude=FILE", "without the images that FILE names, one a line (vitro data check --drop writes it)"},
     {"weight", "weight=W",
      "in SPEC + SPEC: draw from each in proportion to its weight; without weights every image once"},
     {"labels", "labels=FILE",
@@ -46,7 +48,7 @@ const vt_source_help vt_source_options_help[] = {
     {"classes", "classes=FILE", "names of the classes in order, one a line; not for synthetic:"},
     {NULL, NULL, NULL},
 };
-static const char *const common_options[] = {"split", "limit", "labels", "weight", "hierarchy", "ancestors"};
+static const char *const common_options[] = {"split", "limit", "exclude", "labels", "weight", "hierarchy", "ancestors"};
 
 /* A bare path: a folder, or something that ends in .tar, .tar.gz, .tgz, .csv or .tsv. */
 static const vt_collection_kind *kind_of_path(const char *path, vt_err *err)
@@ -169,6 +171,9 @@ vt_status vt_part_open(vt_part *p, const char *text, size_t n, vt_err *err)
         VT_TRY(read_labels(p, err));
         assert(p->all.count >= 1 && p->all.classes >= 1);
         status = choose(p, err);
+        const char *exclude = vt_spec_get(&p->spec, "exclude");
+        if (status == VT_OK && exclude)
+            status = vt_exclude(p->kind, &p->all, exclude, &p->chosen, &p->count, err);
         if (status == VT_OK)
             status = read_hierarchy(p, err);
     }

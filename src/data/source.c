@@ -197,6 +197,7 @@ const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size
 const char *vt_source_key(const vt_source *s, int64_t i, size_t *n)
 {
     const vt_part *p = part_of(s, i, &i);
+    *n = (size_t)vt_part_sample(p, i);
     return p->kind->key ? p->kind->key(&p->all, vt_part_sample(p, i), n) : NULL;
 }
 

@@ -69,7 +69,7 @@ vt_status vt_source_balance(vt_source *s, vt_err *err) VT_MUST_USE;
  * buf. */
 const char *vt_source_sample_name(const vt_source *s, int64_t i, char *buf, size_t size);
 /* The name by which its collection knows sample i, *n bytes: the path below PATH (folder), the KEY (wds); NULL where it
- * has only its index. Not unique where sources are joined. */
+ * has only its index in the collection, *n. Not unique where sources are joined. */
 const char *vt_source_key(const vt_source *s, int64_t i, size_t *n);
 /* SHA-256 over counts, labels, class names and what identifies each sample's bytes without decoding (names and sizes;
  * the pixels of IDX, which lie in memory; the parameters of synthetic): tells a run that its data changed. Where the

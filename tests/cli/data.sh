@@ -63,7 +63,13 @@ test_duplicates() {
     expect "pairs are listed" 0 'kind,image,classes,other_data,other,other_classes,difference
 same_file,b/copy.png,b,twice,a/1.png,a,0
 same_file,a/2.png,a,other,a/leak.png,a,0' 'cat pairs.csv'
-    expect "--strict fails on them" 1 '*1 duplicates*' 'vitro data check twice --strict'
+    expect "--strict fails on them" 1 '*1 images are there twice*' 'vitro data check twice --strict'
+    expect "what is there twice can be left out" 0 $'a/2.png\nb/copy.png' \
+        'vitro data check twice --against other --drop drop.txt >/dev/null && cat drop.txt'
+    expect "and is then not there" 0 '*0 repeat another image*0 are also in other*' \
+        "echo b/1.png >one.txt; cp photo.jpg twice/b/1.png; vitro data check twice --drop drop.txt --against other >/dev/null; vitro data check 'twice?exclude=drop.txt' --against other"
+    expect "by the index, too, behind a split" 0 '5 of 1 again' \
+        "vitro data check 'synthetic:shapes?count=40&classes=4&split=[:50%]' --against 'synthetic:shapes?count=5&classes=4' --exact --drop index.txt >/dev/null; n=\$(wc -l <index.txt); vitro data check \"synthetic:shapes?count=40&classes=4&split=[:50%]&exclude=index.txt\" --against 'synthetic:shapes?count=5&classes=4' --exact --strict >/dev/null && [ \$n -ge 1 ] && echo '5 of 1 again'"
     expect "several others" 0 '*also in other*also in photos*' 'vitro data check twice --against other photos'
 }
 
