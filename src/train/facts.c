@@ -425,30 +425,38 @@ static vt_status adopt_image(const vt_foreign *f, const vt_foreign_shape *s, fac
     return VT_OK;
 }
 
+/* ", bicubic": how the file's own program resizes (timm's word, Pillow's number in transformers); "" is TensorFlow's
+ * way. */
+static const char *resize_method(const vt_foreign *f)
+{
+    const char *word =
+        json_string_value(json_object_get(json_object_get(f->config, "pretrained_cfg"), "interpolation"));
+    int64_t number = whole(f->preprocessor, "resample", 0);
+    if (number == 3 || (word && strcmp(word, "bicubic") == 0))
+        return ", bicubic";
+    return number == 2 || (word && strcmp(word, "bilinear") == 0) ? ", bilinear" : "";
+}
+
 /* What evaluation does to an image, where nobody said: as the file's own program does, by shares of the side. */
 static vt_status adopt_preprocess(const vt_foreign *f, vt_recipe *r, vt_err *err)
 {
     int64_t h = r->model.image.height, w = r->model.image.width;
     const json_t *crop = json_object_get(json_object_get(f->config, "pretrained_cfg"), "crop_pct");
-    const json_t *size = json_object_get(f->preprocessor, "size");
-    double share = json_is_number(crop) ? json_number_value(crop) : 1.0;
-    int64_t shortest = whole(size, "shortest_edge", 0),
+    int64_t shortest = whole(json_object_get(f->preprocessor, "size"), "shortest_edge", 0),
             cropped = whole(json_object_get(f->preprocessor, "crop_size"), "height", shortest);
+    double share = json_is_number(crop) ? json_number_value(crop) : 0;
     char list[VALUE_BYTES];
-    if (shortest > 0 && cropped > 0 && cropped <= shortest)
+    if (shortest > 0 && cropped > 0)
         share = (double)cropped / (double)shortest;
-    bool same = f->own && h == f->info.model.image_height && w == f->info.model.image_width;
-    if (!(share >= 0.1 && share <= 1.0))
-        share = 1.0;
-    if (same)
+    if (f->own && h == f->info.model.image_height && w == f->info.model.image_width)
         return set(r, "data.eval_preprocess", f->info.preprocess, err);
-    if (h == w && (json_is_number(crop) || shortest > 0))
-        (void)snprintf(list, sizeof list, "[resize_small(%lld), central_crop(%lld)]",
-                       (long long)floor((double)h / share), (long long)h);
+    if (h == w && share >= 0.1 && share <= 1.0)
+        (void)snprintf(list, sizeof list, "[resize_small(%lld%s), center_crop(%lld)]",
+                       (long long)floor((double)h / share), resize_method(f), (long long)h);
+    else if (h == w)
+        (void)snprintf(list, sizeof list, "[resize(%lld%s)]", (long long)h, resize_method(f));
     else
-        (void)snprintf(list, sizeof list, "[resize(%lld, %lld)]", (long long)h, (long long)w);
-    if (h == w && !json_is_number(crop) && shortest == 0)
-        (void)snprintf(list, sizeof list, "[resize(%lld)]", (long long)h);
+        (void)snprintf(list, sizeof list, "[resize(%lld, %lld%s)]", (long long)h, (long long)w, resize_method(f));
     return set(r, "data.eval_preprocess", list, err);
 }
 

@@ -154,6 +154,50 @@ static void every_family(void **state)
         check_family(json_array_get(list, i));
 }
 
+static void class_logits(opened *o, float logits[5])
+{
+    vt_model *m = &o->engine.model;
+    vt_pass pass = {.backend = &o->engine.backend, .samples = 1, .pixels = o->pixels, .slices = 8};
+    memset(m->images, 77, (size_t)(m->config.image_height * m->config.image_width * 3));
+    vt_model_forward(m, &pass);
+    memcpy(logits, m->logits, 5 * sizeof *logits);
+}
+
+/* Breaks: a classifier whose classes are the data's by name is lost or mixed up, or one of other classes is kept. */
+static void classifier(void **state)
+{
+    (void)state;
+    char names[5][8] = {"eagle", "apple", "delta", "cloud", "beach"}, *list[5];
+    const int of_file[5] = {4, 0, 3, 2, 1};
+    float before[5], after[5];
+    char *path = vt_path_join(folder, "transformers-vit");
+    vt_foreign *f = NULL;
+    opened o;
+    vt_err err = {0};
+    for (int i = 0; i < 5; i++)
+        list[i] = names[i];
+    const vt_foreign_use use = {.class_names = list}, unnamed = {.class_names = NULL};
+    if (open_model(&o, path, NULL, &err) != VT_OK || vt_foreign_open(&f, path, &err) != VT_OK)
+        fail_msg("%s", err.msg);
+    assert_string_equal(vt_foreign_class_names(f)[4], "eagle");
+    class_logits(&o, before);
+    assert_int_equal(vt_foreign_load(f, &o.engine.model, &o.engine.device, &use, &err), VT_OK);
+    class_logits(&o, after);
+    for (int i = 0; i < 5; i++)
+        assert_true(after[i] == before[of_file[i]]);
+    for (int other = 0; other < 2; other++) { /* another name; numbers */
+        vt_model_init_values(&o.engine.model, &o.engine.device, 0);
+        (void)snprintf(names[2], sizeof names[2], "delte");
+        assert_int_equal(vt_foreign_load(f, &o.engine.model, &o.engine.device, other ? &unnamed : &use, &err), VT_OK);
+        class_logits(&o, after);
+        for (int i = 0; i < 5; i++)
+            assert_true(after[i] == 0);
+    }
+    vt_foreign_close(f);
+    close_model(&o);
+    free(path);
+}
+
 static float *floats(const json_t *list)
 {
     size_t n = json_array_size(list);
@@ -493,9 +537,9 @@ int main(int argc, char **argv)
 {
     assert_int_equal(argc, 2); /* tests/golden/published */
     folder = argv[1];
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_family),      cmocka_unit_test(timm_resizes),
-                                       cmocka_unit_test(big_vision_resize), cmocka_unit_test(deit_tiny),
-                                       cmocka_unit_test(missing_keys),      cmocka_unit_test(broken_files),
-                                       cmocka_unit_test(wrong_tensors)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_family), cmocka_unit_test(classifier),
+                                       cmocka_unit_test(timm_resizes), cmocka_unit_test(big_vision_resize),
+                                       cmocka_unit_test(deit_tiny),    cmocka_unit_test(missing_keys),
+                                       cmocka_unit_test(broken_files), cmocka_unit_test(wrong_tensors)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
