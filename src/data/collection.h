@@ -51,6 +51,8 @@ typedef struct {
     /* Reads sample i's encoded file into b->bytes (vt_read_buffer_reserve), or draws b->image where there is no file;
      * thread-safe. The message names the sample. */
     vt_status (*fetch)(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err);
+    /* Sample i will be fetched soon: the system may begin to read it. NULL where that helps nothing. */
+    void (*announce)(const vt_collection *c, int64_t i);
 } vt_collection_kind;
 
 struct vt_collection {

@@ -8,8 +8,8 @@
  *   synthetic:shapes?classes=16&noise=0.1&size=32&count=10000&seed=0   drawn on the fly
  * A bare path is recognised by what it is (a folder, *.tar[.gz] or *.csv files). Options follow `?`, joined by `&`:
  * split=[A%:B%] (of the source's keyed order, every class in proportion, never parting images with the same bytes),
- * limit=N (the first N of the keyed order: nested, every class in proportion), classes=FILE (one name a line in order; a
- * line "number TAB name [TAB words]" is accepted too), labels=FILE (each sample's classes, none or several:
+ * limit=N (the first N of the keyed order: nested, every class in proportion), classes=FILE (one name a line in order;
+ * a line "number TAB name [TAB words]" is accepted too), labels=FILE (each sample's classes, none or several:
  * label_sets.h), hierarchy=FILE (hierarchy.h). "SPEC + SPEC" joins sources, with weight=W in each or in none; classes
  * are then united by name. Access is random: sample i is the same image for ever. Reading is thread-safe. */
 #ifndef VT_DATA_SOURCE_H
@@ -105,6 +105,8 @@ void vt_read_buffer_note(const vt_read_buffer *b, vt_work work);
 /* Reads sample i as it is stored: its encoded file into b->bytes (b->encoded true), or, where the kind has pixels and
  * no files, its pixels into b->image (false). The message names the sample. */
 vt_status vt_source_fetch(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err) VT_MUST_USE;
+/* Sample i will be fetched soon: where it lies in a shard on disk, the system begins to read it. */
+void vt_source_announce(const vt_source *s, int64_t i);
 /* Fetches, then decodes the whole image into b->image, upright as the file stores it. */
 vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err) VT_MUST_USE;
 

@@ -259,6 +259,13 @@ static vt_status wds_fetch(const vt_collection *c, int64_t i, vt_read_buffer *b,
     return status == VT_OK ? VT_OK : vt_prefix(err, "%s:%s", vt_path_base(sh->given), w->names.s + s->name);
 }
 
+static void wds_announce(const vt_collection *c, int64_t i)
+{
+    const wds *w = c->state;
+    const sample *s = &w->samples[i];
+    vt_tar_index_announce(&w->shards[s->shard].tar, s->offset, s->size);
+}
+
 const vt_collection_kind vt_wds_kind = {
     .name = "wds",
     .options = {"classes", "json_key"},
@@ -269,4 +276,5 @@ const vt_collection_kind vt_wds_kind = {
     .identify_sample = wds_identify_sample,
     .stored_bytes = wds_stored_bytes,
     .fetch = wds_fetch,
+    .announce = wds_announce,
 };
