@@ -53,6 +53,8 @@ typedef struct {
     vt_status (*fetch)(const vt_collection *c, int64_t i, vt_read_buffer *b, vt_err *err);
     /* Reads the last n of sample i's stored bytes, which are more: enough to tell most samples apart. May be NULL. */
     vt_status (*fetch_end)(const vt_collection *c, int64_t i, unsigned char *end, size_t n, vt_err *err);
+    /* Sample i will be fetched soon: the system may begin to read it. NULL where that helps nothing. */
+    void (*announce)(const vt_collection *c, int64_t i);
 } vt_collection_kind;
 
 struct vt_collection {

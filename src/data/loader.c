@@ -288,6 +288,8 @@ static bool claim(vt_loader *l, int64_t *position, int64_t *count)
 static int64_t load_chunk(vt_loader *l, int64_t position, int64_t count, tools *w, vt_err *err)
 {
     vt_batch slot = slot_at(l, (position - l->o.start) / l->o.batch);
+    for (int64_t p = position; l->o.shuffle && !l->o.cache && p < position + count; p++)
+        vt_source_announce(l->o.source, sample_at(l, p, 0)); /* in file order the system reads ahead by itself */
     for (int64_t p = position; p < position + count && !atomic_load(&l->stop); p++) {
         if (l->o.mix > 0 && p == slot.position && load_row(l, partner_of(l, p), &slot, -1, w, err) != VT_OK)
             return p;

@@ -330,6 +330,13 @@ vt_status vt_source_fetch(const vt_source *s, int64_t i, vt_read_buffer *b, vt_e
     return p->kind->fetch(&p->all, vt_part_sample(p, i), b, err);
 }
 
+void vt_source_announce(const vt_source *s, int64_t i)
+{
+    const vt_part *p = part_of(s, i, &i);
+    if (p->kind->announce)
+        p->kind->announce(&p->all, vt_part_sample(p, i));
+}
+
 vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err)
 {
     char name[256];

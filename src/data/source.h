@@ -105,6 +105,8 @@ void vt_read_buffer_note(const vt_read_buffer *b, vt_work work);
 /* Reads sample i as it is stored: its encoded file into b->bytes (b->encoded true), or, where the kind has pixels and
  * no files, its pixels into b->image (false). The message names the sample. */
 vt_status vt_source_fetch(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err) VT_MUST_USE;
+/* Sample i will be fetched soon: where it lies in a shard on disk, the system begins to read it. */
+void vt_source_announce(const vt_source *s, int64_t i);
 /* Fetches, then decodes the whole image into b->image, upright as the file stores it. */
 vt_status vt_source_read(const vt_source *s, int64_t i, vt_read_buffer *b, vt_err *err) VT_MUST_USE;
 

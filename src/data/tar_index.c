@@ -208,6 +208,12 @@ vt_status vt_tar_index_read_at(const vt_tar_index *x, int64_t offset, void *data
     return status;
 }
 
+void vt_tar_index_announce(const vt_tar_index *x, int64_t offset, size_t size)
+{
+    if (x->open)
+        (void)posix_fadvise(x->fd, (off_t)offset, (off_t)size, POSIX_FADV_WILLNEED);
+}
+
 vt_status vt_tar_index_read(const vt_tar_index *x, const vt_tar_entry *e, void *data, vt_err *err)
 {
     if (e->kept < 0)

@@ -40,6 +40,8 @@ void vt_tar_index_release(vt_tar_index *index);
 /* Reads size bytes at offset of the file; thread-safe. */
 vt_status vt_tar_index_read_at(const vt_tar_index *index, int64_t offset, void *data, size_t size,
                                vt_err *err) VT_MUST_USE;
+/* These bytes will be read soon. */
+void vt_tar_index_announce(const vt_tar_index *index, int64_t offset, size_t size);
 /* Reads the contents of a member, at most as many bytes as it has. */
 vt_status vt_tar_index_read(const vt_tar_index *index, const vt_tar_entry *entry, void *data, vt_err *err) VT_MUST_USE;
 

@@ -266,6 +266,13 @@ static vt_status wds_fetch_end(const vt_collection *c, int64_t i, unsigned char 
     return vt_tar_index_read_at(&w->shards[s->shard].tar, s->offset + (int64_t)(s->size - n), end, n, err);
 }
 
+static void wds_announce(const vt_collection *c, int64_t i)
+{
+    const wds *w = c->state;
+    const sample *s = &w->samples[i];
+    vt_tar_index_announce(&w->shards[s->shard].tar, s->offset, s->size);
+}
+
 const vt_collection_kind vt_wds_kind = {
     .name = "wds",
     .options = {"classes", "json_key"},
@@ -277,4 +284,5 @@ const vt_collection_kind vt_wds_kind = {
     .stored_bytes = wds_stored_bytes,
     .fetch = wds_fetch,
     .fetch_end = wds_fetch_end,
+    .announce = wds_announce,
 };
