@@ -85,3 +85,16 @@ test_show() {
     expect "bad images do not end it" 0 '*2 images of bad/cut-jpeg*bad: *cut.jpg*' 'vitro data show bad/cut-jpeg --out sheet.png'
     expect "several classes and none" 0 'sheet.png: 3 images of *' "vitro data show 'synthetic:shapes?count=3&classes=4&labels=several.txt' --out sheet.png"
 }
+
+# Odd, broken and hostile files: each is read or named, in a run that ends.
+test_hard_images() {
+    local tar=${VITRO_DATA:-$source/../shared/data}/hard-images.tar
+    if [ ! -s "$tar" ]; then
+        echo "# hard images are not here: skipped"
+        return
+    fi
+    mkdir -p hard/a && tar -xf "$tar" --strip-components=1 -C hard/a
+    expect "hard images are checked" 1 '*288 images, 1 classes, * bad*of 288 images are bad*' 'vitro data check folder:hard'
+    expect "and packed, the good ones" 0 '*images in 1 shards*bad images left out*' 'vitro data pack folder:hard --out packed --name hard --max-bad 200'
+    expect "which are then all good" 0 '* 0 bad*' "vitro data check 'packed/hard-000000.tar?classes=packed/hard.classes.txt'"
+}

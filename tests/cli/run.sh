@@ -216,6 +216,7 @@ test_output
 test_pack
 test_duplicates
 test_show
+test_hard_images
 test_recipes
 test_runs
 test_replay
