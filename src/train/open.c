@@ -44,19 +44,28 @@ static vt_status adopt_stored_recipe(vt_trainer *tr, vt_err *err)
     return status;
 }
 
-/* SHA-256 of all keys that decide results: those that may not change. */
+/* SHA-256 of all keys that decide results (those that may not change) and differ from their defaults: a run outlives a
+ * program that knows more keys. */
 static void hash_recipe(const vt_recipe *r, char hex[VT_HASH_HEX])
 {
-    vt_text text = {0};
+    vt_text text = {0}, value = {0}, usual = {0};
+    vt_recipe defaults;
+    vt_keys_default(vt_recipe_keys, vt_n_recipe_keys, &defaults);
     for (size_t i = 0; i < vt_n_recipe_keys; i++) {
         if (vt_recipe_keys[i].may_change)
             continue;
-        vt_text_addf(&text, "%s=", vt_recipe_keys[i].name);
-        vt_keys_print(&vt_recipe_keys[i], r, &text);
-        vt_text_add(&text, "\n");
+        vt_text_clear(&value);
+        vt_text_clear(&usual);
+        vt_keys_print(&vt_recipe_keys[i], r, &value);
+        vt_keys_print(&vt_recipe_keys[i], &defaults, &usual);
+        if (value.len != usual.len || (value.len > 0 && memcmp(value.s, usual.s, value.len) != 0))
+            vt_text_addf(&text, "%s=%s\n", vt_recipe_keys[i].name, value.len ? value.s : "");
     }
     vt_hash_bytes(text.s, text.len, hex);
+    vt_recipe_release(&defaults);
     vt_text_release(&text);
+    vt_text_release(&value);
+    vt_text_release(&usual);
 }
 
 /* Rows of labels are as wide as any source here needs. */
