@@ -10,7 +10,7 @@
 #include "base/philox.h"
 #include "base/text.h"
 #include "cli/scan.h"
-#include "data/encode.h"
+#include "image/encode.h"
 #include "data/shard_write.h"
 
 #define IN_FLIGHT ((int64_t)512 << 20) /* bytes of files that wait to be written; a larger one is made again later */

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "data/image.h"
+#include "image/image.h"
 
 #define VT_FONT_WIDTH   5
 #define VT_FONT_HEIGHT  7

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "base/hash.h"
-#include "data/image.h"
+#include "image/image.h"
 
 #define VT_CELL_HEAD 16 /* bytes before the pixels of a cell */
 

@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 #include "base/attr.h"
-#include "data/geometry.h"
-#include "data/policies.h"
+#include "image/geometry.h"
+#include "image/policies.h"
 
 #define MAX_OP_SIDE 8192 /* of a size written in a list: keeps buffers below VT_MAX_PIXELS */
 #define MAX_PAD     1024

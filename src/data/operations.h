@@ -8,7 +8,7 @@
 
 #include "base/philox.h"
 #include "base/status.h"
-#include "data/image.h"
+#include "image/image.h"
 #include "data/preprocess.h"
 
 /* What is known of an image's size before any image was seen: the exact size, or only lower bounds. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/philox.h"
-#include "data/codec.h"
+#include "image/codec.h"
 #include "data/operations.h"
 
 /* --- the list as text --- */

@@ -29,7 +29,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
-#include "data/image.h"
+#include "image/image.h"
 #include "data/source.h"
 
 #define VT_MAX_PREPROCESS 8

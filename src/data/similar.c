@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 #include "base/text.h"
-#include "data/geometry.h"
+#include "image/geometry.h"
 
 #define SIDE      VT_LOOK_SIDE
 #define PARTS     4

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "data/image.h"
+#include "image/image.h"
 
 #define VT_SIMILAR_WORK (1 << 20)
 #define VT_LOOK_SIDE    16

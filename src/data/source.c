@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "data/codec.h"
+#include "image/codec.h"
 #include "data/hierarchy.h"
 #include "data/join.h"
 #include "data/label_sets.h"

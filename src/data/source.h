@@ -23,7 +23,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "base/text.h"
-#include "data/image.h"
+#include "image/image.h"
 
 #define VT_MAX_LABELS 64 /* classes of one sample */
 

@@ -293,6 +293,7 @@ static void tell_own(const vt_foreign *f, facts *s)
     }
     tell(s, "data.mean", "[%.12g, %.12g, %.12g]", mean[0], mean[1], mean[2]);
     tell(s, "data.std", "[%.12g, %.12g, %.12g]", std[0], std[1], std[2]);
+    tell(s, "data.orient", "%s", f->info.orient ? "exif" : "none");
 }
 
 /* big_vision has one form of everything, and all its configurations scale pixels to -1 .. 1. */
@@ -484,7 +485,8 @@ vt_status vt_foreign_adopt(const vt_foreign *f, vt_recipe *r, vt_err *err)
     bool range = is_given(r, "data.value_min") || is_given(r, "data.value_max");
     for (int i = 0; i < list.n; i++) {
         const char *key = list.list[i].key;
-        if (strcmp(key, "model.heads") == 0 || (range && vt_has_prefix(key, "data.")))
+        bool pixels = strcmp(key, "data.mean") == 0 || strcmp(key, "data.std") == 0;
+        if (strcmp(key, "model.heads") == 0 || (range && pixels))
             continue;
         if (set(r, key, list.list[i].value, err) != VT_OK)
             return vt_prefix(err, "%s", f->path);

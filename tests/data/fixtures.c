@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/philox.h"
-#include "data/codec.h"
+#include "image/codec.h"
 #include "data/source.h"
 
 static char dir[256];

@@ -12,7 +12,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
-#include "data/image.h"
+#include "image/image.h"
 
 /* A fresh folder, which is also XDG_CACHE_HOME; one a test program. */
 const char *fx_dir(void);

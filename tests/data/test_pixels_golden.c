@@ -11,8 +11,8 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/philox.h"
-#include "data/augment.h"
-#include "data/geometry.h"
+#include "image/augment.h"
+#include "image/geometry.h"
 #include "data/operations.h"
 
 static json_t *golden;

@@ -8,7 +8,7 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
-#include "data/geometry.h"
+#include "image/geometry.h"
 #include "data/operations.h"
 #include "data/preprocess.h"
 

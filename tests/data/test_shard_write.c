@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "data/encode.h"
+#include "image/encode.h"
 #include "data/shard_write.h"
 #include "data/tar.h"
 #include "fixtures.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/image.h"
+#include "image/image.h"
 #include "fuzz.h"
 
 /* A header may ask for more than a quick run should fill; such images are left to the limits' own tests. */

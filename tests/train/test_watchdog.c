@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "data/image.h"
+#include "image/image.h"
 #include "train/watchdog.h"
 
 #define STALL   0.002 /* minutes: 120 ms */

@@ -1,11 +1,11 @@
 /* Pixels to files in memory. */
-#ifndef VT_DATA_ENCODE_H
-#define VT_DATA_ENCODE_H
+#ifndef VT_IMAGE_ENCODE_H
+#define VT_IMAGE_ENCODE_H
 
 #include <stddef.h>
 
 #include "base/status.h"
-#include "data/image.h"
+#include "image/image.h"
 
 /* PNG, or JPEG of a quality from 1 to 100: baseline, 4:4:4 (colour at full resolution), optimised Huffman tables, the
  * accurate integer DCT; PNG takes no quality. The same pixels give the same bytes with the same libraries. *data is

@@ -1,10 +1,10 @@
 /* What augmentation does to pixels, one operation at a time; inside data/ only. uint8 in and out, as spec 5.3 writes
  * them down (RandAugment in its TensorFlow form): sums in float32, results cut off, not rounded. */
-#ifndef VT_DATA_AUGMENT_H
-#define VT_DATA_AUGMENT_H
+#ifndef VT_IMAGE_AUGMENT_H
+#define VT_IMAGE_AUGMENT_H
 
 #include "base/status.h"
-#include "data/image.h"
+#include "image/image.h"
 
 typedef enum {
     VT_AUG_IDENTITY,

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/codec.h"
+#include "image/codec.h"
 
 /* Each scan of a progressive file walks over the whole image. Real files have about ten. */
 #define MAX_SCANS       1000

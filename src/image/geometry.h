@@ -1,12 +1,12 @@
 /* Rectangles of an image and the operations on them that operations.c puts together; inside data/ only. */
-#ifndef VT_DATA_GEOMETRY_H
-#define VT_DATA_GEOMETRY_H
+#ifndef VT_IMAGE_GEOMETRY_H
+#define VT_IMAGE_GEOMETRY_H
 
 #include <stdint.h>
 
 #include "base/philox.h"
 #include "base/status.h"
-#include "data/image.h"
+#include "image/image.h"
 
 /* Resizes of a rectangle of in, outside of which nothing is read; out must not be in. TensorFlow's, without antialias
  * (resize.c), and Pillow's, with it (resample.c). */

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "data/geometry.h"
+#include "image/geometry.h"
 
 #define BLOCK 64 /* output columns whose weights are kept on the stack at a time */
 

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/philox.h"
-#include "data/codec.h"
+#include "image/codec.h"
 #include "data/tar.h"
 
 #include <fcntl.h>

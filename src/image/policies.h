@@ -1,11 +1,11 @@
 /* What to do to an image, drawn at random: the policies over the operations of augment.h. Inside data/ only. Each
  * draws from rng in the order that policies.c states. in is overwritten; the result is in out. */
-#ifndef VT_DATA_POLICIES_H
-#define VT_DATA_POLICIES_H
+#ifndef VT_IMAGE_POLICIES_H
+#define VT_IMAGE_POLICIES_H
 
 #include "base/philox.h"
 #include "base/status.h"
-#include "data/image.h"
+#include "image/image.h"
 
 #define VT_MAX_RANDAUGMENT_LEVEL 30
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "data/codec.h"
+#include "image/codec.h"
 
 #define TAG_ORIENTATION 0x112
 #define TYPE_SHORT      3

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/codec.h"
+#include "image/codec.h"
 
 #define SIGNATURE_BYTES 8
 #define FRAME_BYTES     12 /* of a chunk around its data */

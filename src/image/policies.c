@@ -1,13 +1,13 @@
 /* The random policies. Draws, in order: RandAugment, for each of its n steps: operation, then sign (where it has one),
  * then cutout's row and column. TrivialAugment: operation, strength, sign. Erasing: whether; then for each attempt
  * area, aspect, and when it fits row, column, and a word for each pixel. */
-#include "data/policies.h"
+#include "image/policies.h"
 
 #include <math.h>
 
 #include "base/attr.h"
 #include "base/math.h"
-#include "data/augment.h"
+#include "image/augment.h"
 
 #define RA_FILL 128
 

@@ -1,14 +1,14 @@
 /* The decoders behind vt_image_decode, one file each; only image.c and these files include this header. Data is one
  * whole encoded file whose first bytes were recognised. Messages do not name the file: image.c puts its name in front.
  */
-#ifndef VT_DATA_CODEC_H
-#define VT_DATA_CODEC_H
+#ifndef VT_IMAGE_CODEC_H
+#define VT_IMAGE_CODEC_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
-#include "data/image.h"
+#include "image/image.h"
 
 #define VT_DECODER_BYTES                                                                                               \
     ((size_t)640                                                                                                       \

@@ -1,5 +1,5 @@
 /* Image buffers, recognition of formats by their first bytes, and the choice of the decoder. */
-#include "data/image.h"
+#include "image/image.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 #include "base/attr.h"
 #include "base/file.h"
-#include "data/codec.h"
+#include "image/codec.h"
 
 /* A buffer above this is given back when an image of ordinary size follows the huge one. */
 #define LARGE_BYTES ((size_t)64 << 20)

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/geometry.h"
+#include "image/geometry.h"
 
 #define BLOCK 64
 #define BITS  22 /* behind the point of a weight: 8 for the value and 2 for sums beyond 1 are left of 32 */

@@ -1,7 +1,7 @@
 /* Images: 8-bit RGB in host memory, and the decoders that make them (JPEG by libjpeg-turbo, PNG by libspng, WebP by
  * libwebp). Everything a file declares is checked before it is believed: sides, pixel count, truncation. */
-#ifndef VT_DATA_IMAGE_H
-#define VT_DATA_IMAGE_H
+#ifndef VT_IMAGE_IMAGE_H
+#define VT_IMAGE_IMAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>

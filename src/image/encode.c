@@ -1,5 +1,5 @@
 /* JPEG by libjpeg-turbo's libjpeg interface, which leaves on an error through longjmp; PNG is written by png.c. */
-#include "data/encode.h"
+#include "image/encode.h"
 
 #include <stdio.h>
 
@@ -7,7 +7,7 @@
 #include <setjmp.h>
 #include <stdlib.h>
 
-#include "data/codec.h"
+#include "image/codec.h"
 
 typedef struct {
     struct jpeg_error_mgr base; /* first: libjpeg hands its address back */

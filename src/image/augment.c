@@ -3,7 +3,7 @@
  *
  * blend(d, x, f) = d + f (x - d): in float32, cut to 0..255, fraction dropped.
  * grey: 0.2989 R + 0.5870 G + 0.1140 B of values / 255, times 255.5, fraction dropped. */
-#include "data/augment.h"
+#include "image/augment.h"
 
 #include <math.h>
 #include <string.h>

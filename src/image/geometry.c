@@ -1,7 +1,7 @@
 /* Crops, padding, flips, and the inception crop of the paper (spec 5.3): TensorFlow's sample_distorted_bounding_box
  * with the whole image as its box, in float32 with lrintf (half to even). The height is drawn uniformly, not the area.
  */
-#include "data/geometry.h"
+#include "image/geometry.h"
 
 #include <math.h>
 #include <stdbool.h>

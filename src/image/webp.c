@@ -8,7 +8,7 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 
-#include "data/codec.h"
+#include "image/codec.h"
 
 #define RIFF_BYTES  12
 #define CHUNK_BYTES 8         /* name and length, little-endian */
