@@ -29,29 +29,6 @@ static vt_status refuse_zip(const vt_npz *z, const char *what, const char *reaso
     return vt_fail(err, VT_EFORMAT, "%s: %.120s: %s; the file is cut or broken", z->path, what, reason);
 }
 
-vt_status vt_npz_open(vt_npz **out, const char *path, vt_err *err)
-{
-    int code = 0;
-    vt_npz *z = vt_xcalloc(1, sizeof *z);
-    z->path = vt_xstrdup(path);
-    z->member = -1;
-    z->zip = zip_open(path, ZIP_RDONLY | ZIP_CHECKCONS, &code);
-    *out = z;
-    if (!z->zip) {
-        zip_error_t error;
-        zip_error_init_with_code(&error, code);
-        vt_status status =
-            vt_fail(err, VT_EFORMAT, "%s is no NumPy archive, or a broken one: %s", path, zip_error_strerror(&error));
-        zip_error_fini(&error);
-        return status;
-    }
-    z->count = zip_get_num_entries(z->zip, 0);
-    if (z->count > MAX_MEMBERS)
-        return vt_fail(err, VT_EFORMAT, "%s holds %lld members; at most %d are read", path, (long long)z->count,
-                       MAX_MEMBERS);
-    return VT_OK;
-}
-
 static void leave_member(vt_npz *z)
 {
     if (z->open)
@@ -69,6 +46,39 @@ void vt_npz_close(vt_npz *z)
         zip_discard(z->zip);
     free(z->path);
     free(z);
+}
+
+static vt_status open_zip(vt_npz *z, vt_err *err)
+{
+    int code = 0;
+    z->zip = zip_open(z->path, ZIP_RDONLY | ZIP_CHECKCONS, &code);
+    if (!z->zip) {
+        zip_error_t error;
+        zip_error_init_with_code(&error, code);
+        vt_status status = vt_fail(err, VT_EFORMAT, "%s is no NumPy archive, or a broken one: %s", z->path,
+                                   zip_error_strerror(&error));
+        zip_error_fini(&error);
+        return status;
+    }
+    z->count = zip_get_num_entries(z->zip, 0);
+    if (z->count > MAX_MEMBERS)
+        return vt_fail(err, VT_EFORMAT, "%s holds %lld members; at most %d are read", z->path, (long long)z->count,
+                       MAX_MEMBERS);
+    return VT_OK;
+}
+
+vt_status vt_npz_open(vt_npz **out, const char *path, vt_err *err)
+{
+    vt_npz *z = vt_xcalloc(1, sizeof *z);
+    z->path = vt_xstrdup(path);
+    z->member = -1;
+    vt_status status = open_zip(z, err);
+    if (status != VT_OK) {
+        vt_npz_close(z);
+        z = NULL;
+    }
+    *out = z;
+    return status;
 }
 
 int64_t vt_npz_count(const vt_npz *z)

@@ -10,7 +10,7 @@
 
 typedef struct vt_npz vt_npz;
 
-/* Opens an archive; members are numbered 0 .. vt_npz_count - 1. */
+/* Opens an archive; members are numbered 0 .. vt_npz_count - 1. *z is NULL after a failure. */
 vt_status vt_npz_open(vt_npz **z, const char *path, vt_err *err) VT_MUST_USE;
 void vt_npz_close(vt_npz *z); /* NULL is fine */
 int64_t vt_npz_count(const vt_npz *z);
