@@ -99,6 +99,15 @@ vt_status vt_csv_next_cell(vt_csv *r, bool *last, vt_err *err)
     return VT_OK;
 }
 
+vt_status vt_csv_check_cells(size_t found, size_t header, vt_err *err)
+{
+    if (found == header)
+        return VT_OK;
+    return vt_fail(err, VT_EFORMAT,
+                   "%zu cells, but the header has %zu; a cell that holds the separator stands in quotes", found,
+                   header);
+}
+
 void vt_csv_release(vt_csv *r)
 {
     vt_text_release(&r->cell);

@@ -24,6 +24,8 @@ vt_status vt_csv_begin(vt_csv *r, const char *path, const void *data, size_t siz
 bool vt_csv_next_row(vt_csv *r);
 /* Reads a cell of the row; *last when the row ends with it. */
 vt_status vt_csv_next_cell(vt_csv *r, bool *last, vt_err *err) VT_MUST_USE;
+/* Refuses a row that has not as many cells as the header. */
+vt_status vt_csv_check_cells(size_t found, size_t header, vt_err *err) VT_MUST_USE;
 void vt_csv_release(vt_csv *r);
 
 #endif

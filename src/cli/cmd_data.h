@@ -10,6 +10,8 @@
 /* What `vitro data -h` adds to the list of commands: the forms of DATA. */
 void vt_data_help(FILE *out);
 
+/* The names of image i's classes with `between` between them, in place of what out held; none: "". */
+void vt_data_class_names(const vt_source *s, int64_t i, const char *between, vt_text *out);
 /* Images of every class; malloc'ed. */
 int64_t *vt_data_class_counts(const vt_source *s);
 

@@ -43,7 +43,7 @@ typedef struct {
     vt_looked sets[2]; /* DATA, and the one that it is held against now */
     reading reading;
     json_t *root, *leaks;
-    FILE *list;
+    vt_atomic_file list;
     bool *drop; /* images of DATA that are bad, or there twice; NULL: nobody asked */
     int64_t found;
 } checking;
@@ -133,8 +133,8 @@ static vt_status compare(checking *c, const vt_looked *other, const check_option
         c->found += d.total;
         for (int64_t i = 0; c->drop && i < d.set->n; i++)
             c->drop[i] = c->drop[i] || d.matches[i].same != VT_SAME_NONE;
-        if (c->list)
-            vt_duplicates_csv(&d, c->list);
+        if (c->list.open)
+            status = vt_duplicates_csv(&d, &c->list, err);
         if (!c->root)
             vt_duplicates_print(&d);
         else if (other == &c->sets[0])
@@ -146,11 +146,51 @@ static vt_status compare(checking *c, const vt_looked *other, const check_option
     return status;
 }
 
+/* A name by which exclude=FILE knows an image. */
+typedef struct {
+    const char *s;
+    size_t n;
+    bool drop;
+} key;
+
+static int compare_keys(const void *a, const void *b)
+{
+    const key *x = a, *y = b;
+    const int order = memcmp(x->s, y->s, x->n < y->n ? x->n : y->n);
+    return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+/* Whether each name that is to be written is that of one image alone: shards may each begin at 000000. */
+static vt_status check_keys(const checking *c, const char *path, vt_err *err)
+{
+    const int64_t n = c->sets[0].n;
+    key *keys = vt_xcalloc((size_t)n, sizeof *keys);
+    bool named = true;
+    for (int64_t i = 0; i < n && named; i++) {
+        keys[i].s = vt_source_key(c->sets[0].source, i, &keys[i].n);
+        keys[i].drop = c->drop[i];
+        named = keys[i].s != NULL;
+    }
+    if (named)
+        qsort(keys, (size_t)n, sizeof *keys, compare_keys);
+    vt_status status = VT_OK;
+    for (int64_t i = 1; named && i < n && status == VT_OK; i++)
+        if ((keys[i - 1].drop || keys[i].drop) && compare_keys(&keys[i - 1], &keys[i]) == 0)
+            status =
+                vt_fail(err, VT_EINVAL,
+                        "%s is not written: two images are named '%.*s', and exclude=FILE could not tell which one "
+                        "to leave out; the pack of these data (vitro data pack) has names of its own",
+                        path, (int)(keys[i].n < 200 ? keys[i].n : 200), keys[i].s);
+    free(keys);
+    return status;
+}
+
 /* Names as exclude=FILE takes them, a line each. */
 static vt_status write_drop(const checking *c, const char *path, vt_err *err)
 {
     const vt_source *source = c->sets[0].source;
     vt_text text = {0};
+    VT_TRY(check_keys(c, path, err));
     vt_text_add(&text, "");
     vt_status status = VT_OK;
     for (int64_t i = 0; i < c->sets[0].n && status == VT_OK; i++) {
@@ -194,6 +234,8 @@ static vt_status check_sets(checking *c, const check_options *o, const vt_args *
         vt_looked_close(other);
         VT_TRY(status);
     }
+    if (c->list.open)
+        VT_TRY(vt_atomic_commit(&c->list, err));
     if (o->drop)
         VT_TRY(write_drop(c, o->drop, err));
     if (c->root)
@@ -210,20 +252,8 @@ static vt_status open_list(checking *c, const char *path, vt_err *err)
 {
     if (!path)
         return VT_OK;
-    c->list = fopen(path, "w");
-    if (!c->list)
-        return vt_fail_errno(err, "%s: cannot be written", path);
-    (void)fputs(vt_duplicates_csv_header, c->list);
-    return VT_OK;
-}
-
-static vt_status close_list(checking *c, const char *path, vt_err *err)
-{
-    if (!c->list)
-        return VT_OK;
-    bool failed = ferror(c->list) != 0;
-    failed = fclose(c->list) != 0 || failed;
-    return failed ? vt_fail_errno(err, "%s: cannot be written", path) : VT_OK;
+    VT_TRY(vt_atomic_open(&c->list, path, err));
+    return vt_atomic_write(&c->list, vt_duplicates_csv_header, strlen(vt_duplicates_csv_header), err);
 }
 
 static vt_status check(vt_cli *cli, const check_options *o, const vt_args *args, vt_err *err)
@@ -234,11 +264,7 @@ static vt_status check(vt_cli *cli, const check_options *o, const vt_args *args,
     vt_status status = open_list(&c, o->list, err);
     if (status == VT_OK)
         status = check_sets(&c, o, args, cli, err);
-    vt_err late = {0};
-    if (close_list(&c, o->list, &late) != VT_OK && status == VT_OK) {
-        *err = late;
-        status = late.code;
-    }
+    vt_atomic_release(&c.list);
     if (c.root && json_object_get(c.root, "bad_count")) {
         (void)json_object_set(c.root, "bad", c.reading.bad);
         if (o->against)

@@ -24,14 +24,39 @@ typedef struct {
     int64_t count;
 } export_options;
 
-/* A class name as part of a file name. */
+/* A class name as part of a file name: what no name may hold, or would hide a folder, becomes '_'. */
 static char *safe_name(const char *name)
 {
     char *safe = vt_xstrdup(name[0] ? name : "_");
     for (char *p = safe; *p; p++)
-        if (!(*p >= '0' && *p <= '9') && !(*p >= 'A' && *p <= 'Z') && !(*p >= 'a' && *p <= 'z') && *p != '-')
+        if (*p == '/' || (unsigned char)*p < ' ' || *p == 127 || (*p == '.' && p == safe))
             *p = '_';
     return safe;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Whether each class has a folder of its own. */
+static vt_status check_folders(const vt_source *s, vt_err *err)
+{
+    const size_t n = (size_t)vt_source_classes(s);
+    char **folders = vt_xcalloc(n, sizeof *folders);
+    for (size_t c = 0; c < n; c++)
+        folders[c] = safe_name(vt_source_class_name(s, (int64_t)c));
+    qsort(folders, n, sizeof *folders, compare_names);
+    vt_status status = VT_OK;
+    for (size_t c = 1; c < n && status == VT_OK; c++)
+        if (strcmp(folders[c - 1], folders[c]) == 0)
+            status =
+                vt_fail(err, VT_EINVAL,
+                        "--folders: two classes would share the folder '%.200s', since a folder's name cannot hold "
+                        "all that theirs do; export them without --folders",
+                        folders[c]);
+    vt_free_names(folders, n);
+    return status;
 }
 
 static vt_status export_one(const export_options *o, const vt_source *s, int64_t i, vt_scan_tools *tools, vt_err *err)
@@ -65,6 +90,8 @@ static vt_status export(vt_cli *cli, const export_options *o, const char *spec, 
     if (status == VT_OK && o->folders && !vt_source_has_single_labels(source))
         status = vt_fail(err, VT_EINVAL,
                          "--folders puts each image into one class, but labels=FILE gives some image none or several");
+    if (status == VT_OK && o->folders)
+        status = check_folders(source, err);
     if (status == VT_OK) {
         const int64_t count = vt_source_count(source), n = o->count < count ? o->count : count;
         for (int64_t i = 0; i < n && status == VT_OK; i++)

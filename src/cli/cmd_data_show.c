@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/philox.h"
 #include "cli/cli.h"
+#include "cli/cmd_data.h"
 #include "cli/sheet.h"
 #include "cli/shipped.h"
 #include "data/preprocess.h"
@@ -194,16 +195,6 @@ static layout lay_out(const show *s, const drawn *all)
     return l;
 }
 
-static void add_classes(const vt_source *source, int64_t i, vt_text *out)
-{
-    int32_t classes[VT_MAX_LABELS];
-    const int n = vt_source_labels(source, i, classes, VT_MAX_LABELS);
-    vt_text_clear(out);
-    vt_text_add(out, n ? "" : "(no class)");
-    for (int k = 0; k < n; k++)
-        vt_text_addf(out, "%s%s", k ? ", " : "", vt_source_class_name(source, classes[k]));
-}
-
 static void draw_cell(const show *s, const layout *l, const vt_source *source, const drawn *first, int64_t x, int64_t y,
                       vt_image *sheet)
 {
@@ -220,10 +211,11 @@ static void draw_cell(const show *s, const layout *l, const vt_source *source, c
             vt_sheet_place(sheet, &d->image, left + (l->width - width) / 2, y + (l->height - height) / 2, l->zoom);
         }
     }
-    add_classes(source, first->index, &classes);
+    vt_data_class_names(source, first->index, ", ", &classes);
     (void)vt_source_sample_name(source, first->index, name, sizeof name);
     const int64_t below = y + l->height + 4 * l->text_zoom;
-    vt_sheet_text(sheet, classes.s, x, below, l->cell_width, l->text_zoom, false, classes.len ? BLACK : GREY);
+    vt_sheet_text(sheet, classes.len ? classes.s : "(no class)", x, below, l->cell_width, l->text_zoom, false,
+                  classes.len ? BLACK : GREY);
     vt_sheet_text(sheet, name, x, below + VT_FONT_HEIGHT * l->text_zoom + 4, l->cell_width, 1, true, GREY);
     vt_text_release(&classes);
 }

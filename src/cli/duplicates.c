@@ -9,6 +9,7 @@
 #include "base/pool.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/cmd_data.h"
 
 #define WINDOW      8192 /* images between two lines of progress */
 #define LISTED      10   /* of each kind, by lines */
@@ -74,22 +75,11 @@ static void compare_one(void *context, int64_t chunk, int thread)
     c->found->matches[i] = vt_similar_find(c->index, &set->looks[i], within ? i : c->found->other->n, c->near);
 }
 
-/* The names of an image's classes, with | between. */
-static void add_classes(const vt_source *s, int64_t i, vt_text *out)
-{
-    int32_t classes[VT_MAX_LABELS];
-    vt_text_clear(out);
-    vt_text_add(out, "");
-    const int n = vt_source_labels(s, i, classes, VT_MAX_LABELS);
-    for (int k = 0; k < n; k++)
-        vt_text_addf(out, "%s%s", k ? "|" : "", vt_source_class_name(s, classes[k]));
-}
-
 /* Both texts are the caller's; true: the classes differ. */
 static bool classes_differ(const vt_duplicates *d, int64_t i, vt_text *a, vt_text *b)
 {
-    add_classes(d->set->source, i, a);
-    add_classes(d->other->source, d->matches[i].other, b);
+    vt_data_class_names(d->set->source, i, "|", a);
+    vt_data_class_names(d->other->source, d->matches[i].other, "|", b);
     return strcmp(a->s, b->s) != 0;
 }
 
@@ -252,38 +242,41 @@ json_t *vt_duplicates_json(const vt_duplicates *d)
 }
 
 /* RFC 4180: quotes around a field that needs them, doubled inside. */
-static void print_field(FILE *out, const char *s, char end)
+static void add_field(vt_text *out, const char *s)
 {
     if (!strpbrk(s, ",\"\r\n")) {
-        (void)fprintf(out, "%s%c", s, end);
+        vt_text_addf(out, "%s,", s);
         return;
     }
-    (void)fputc('"', out);
-    for (; *s; s++) {
-        if (*s == '"')
-            (void)fputc('"', out);
-        (void)fputc(*s, out);
-    }
-    (void)fprintf(out, "\"%c", end);
+    vt_text_add(out, "\"");
+    for (; *s; s++)
+        vt_text_addn(out, *s == '"' ? "\"\"" : s, *s == '"' ? 2 : 1);
+    vt_text_add(out, "\",");
 }
 
 const char vt_duplicates_csv_header[] = "kind,image,classes,other_data,other,other_classes,difference\n";
 
-void vt_duplicates_csv(const vt_duplicates *d, FILE *out)
+vt_status vt_duplicates_csv(const vt_duplicates *d, vt_atomic_file *out, vt_err *err)
 {
     pair *p = new_pair();
-    for (int64_t i = 0; i < d->set->n; i++) {
+    vt_text row = {0};
+    vt_status status = VT_OK;
+    for (int64_t i = 0; i < d->set->n && status == VT_OK; i++) {
         const vt_match *m = &d->matches[i];
         if (m->same == VT_SAME_NONE)
             continue;
         spell(d, i, p);
-        print_field(out, kinds[m->same].key, ',');
-        print_field(out, p->name, ',');
-        print_field(out, p->classes.s, ',');
-        print_field(out, vt_source_spec(d->other->source), ',');
-        print_field(out, p->other, ',');
-        print_field(out, p->other_classes.s, ',');
-        (void)fprintf(out, "%d\n", m->difference);
+        vt_text_clear(&row);
+        add_field(&row, kinds[m->same].key);
+        add_field(&row, p->name);
+        add_field(&row, p->classes.s);
+        add_field(&row, vt_source_spec(d->other->source));
+        add_field(&row, p->other);
+        add_field(&row, p->other_classes.s);
+        vt_text_addf(&row, "%d\n", m->difference);
+        status = vt_atomic_write(out, row.s, row.len, err);
     }
+    vt_text_release(&row);
     free_pair(p);
+    return status;
 }

@@ -5,8 +5,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
+#include "base/file.h"
 #include "cli/term.h"
 #include "data/similar.h"
 #include "data/source.h"
@@ -41,6 +41,6 @@ void vt_duplicates_print(const vt_duplicates *d);
 json_t *vt_duplicates_json(const vt_duplicates *d);
 /* All of them as rows of CSV; the first line of the file is vt_duplicates_csv_header. */
 extern const char vt_duplicates_csv_header[];
-void vt_duplicates_csv(const vt_duplicates *d, FILE *out);
+vt_status vt_duplicates_csv(const vt_duplicates *d, vt_atomic_file *out, vt_err *err) VT_MUST_USE;
 
 #endif

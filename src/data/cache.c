@@ -219,7 +219,7 @@ void vt_cache_start(vt_cache *c, void *memory)
         vt_log(VT_LOG_INFO, "data.cache: %s takes %s", c->file.path,
                vt_format_bytes(size, (double)vt_cache_file_bytes(c)));
     else
-        vt_log(VT_LOG_WARN, "data.cache: there is no room for %s of pixels, and the run goes on without them: %s",
+        vt_log(VT_LOG_WARN, "data.cache: the file for %s of pixels cannot be made, and the run goes on without it: %s",
                vt_format_bytes(size, (double)vt_cache_file_bytes(c)), err.msg);
 }
 

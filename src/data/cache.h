@@ -2,7 +2,9 @@
  * leave, orientation included, so that a small model need not wait for decoders. In memory, or in a file of the cache
  * folder that processes and later runs share. Cells are filled by whoever decodes a sample first; a sample that cannot
  * be decoded, or has not the size that was measured, is simply not kept. Pixels from the cache are those that decoding
- * gives, so results never depend on it. All functions but open, start and close are thread-safe. */
+ * gives, so results do not depend on it while the images stay as they are. An image that can no longer be read is still
+ * used where it is kept, and counts as bad (data.max_bad) where it is not. All functions but open, start and close are
+ * thread-safe. */
 #ifndef VT_DATA_CACHE_H
 #define VT_DATA_CACHE_H
 

@@ -203,8 +203,9 @@ static vt_status write_frame(int fd, const char *path, const char *key, const vt
     return code == 0 ? VT_OK : vt_fail_errno(err, "%s", path);
 }
 
-/* Writes beside and links: whoever comes first has made it, and the others take that one. */
-vt_status vt_cache_file_make(vt_cache_file *f, const char key[VT_HASH_HEX], const vt_cells *cells, vt_err *err)
+/* Writes beside and links: whoever comes first has made it, and the others take that one. Its cells may lie elsewhere
+ * than those that were measured here: an image may have been unreadable for one of the two. */
+vt_status vt_cache_file_make(vt_cache_file *f, const char key[VT_HASH_HEX], vt_cells *cells, vt_err *err)
 {
     vt_cells found;
     if (!f->path)
@@ -223,8 +224,11 @@ vt_status vt_cache_file_make(vt_cache_file *f, const char key[VT_HASH_HEX], cons
     char *path = f->path;
     bool there = vt_cache_file_find(f, key, cells->count, &found);
     free(path);
-    free(found.offsets);
-    return there ? VT_OK : vt_fail(err, VT_EIO, "%s vanished", f->path ? f->path : "the file");
+    if (!there)
+        return vt_fail(err, VT_EIO, "%s vanished", f->path ? f->path : "the file");
+    free(cells->offsets);
+    *cells = found;
+    return VT_OK;
 }
 
 void vt_cache_file_close(vt_cache_file *f)

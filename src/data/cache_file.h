@@ -41,9 +41,8 @@ typedef struct {
 /* Looks for CACHE/pixels/KEY.pixels: true, with its cells, where it is there and whole. One that is damaged is removed,
  * and the log says so. */
 bool vt_cache_file_find(vt_cache_file *f, const char key[VT_HASH_HEX], int64_t count, vt_cells *cells);
-/* Makes it, at its full size; another process's that is there first is taken. */
-vt_status vt_cache_file_make(vt_cache_file *f, const char key[VT_HASH_HEX], const vt_cells *cells,
-                             vt_err *err) VT_MUST_USE;
+/* Makes it, at its full size; another process's that is there first is taken, and its cells replace *cells. */
+vt_status vt_cache_file_make(vt_cache_file *f, const char key[VT_HASH_HEX], vt_cells *cells, vt_err *err) VT_MUST_USE;
 uint64_t vt_cache_file_size(const vt_cells *cells);
 void vt_cache_file_close(vt_cache_file *f);
 

@@ -1,7 +1,7 @@
-/* What each kind of source provides: a plain collection of samples 0 .. count-1 with labels. source.c adds what all
- * have in common (SPEC, selection, fingerprint). Inside data/ only.
+/* What each kind of source provides: a plain collection of samples 0 .. count-1 with labels. part.c adds what all
+ * have in common (SPEC, selection), source.c what is of the whole (labels, fingerprint). Inside data/ only.
  *
- * To add a kind: one file with a `const vt_collection_kind`, and its rows in source.c (kinds, and the help). */
+ * To add a kind: one file with a `const vt_collection_kind`, and its rows in part.c (kinds, and the help). */
 #ifndef VT_DATA_COLLECTION_H
 #define VT_DATA_COLLECTION_H
 

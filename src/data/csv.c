@@ -138,8 +138,8 @@ static vt_status read_row(csv *f, vt_csv *r, const columns *at, uint64_t *change
         if (status == VT_OK && n == at->label)
             status = add_labels(f, r->cell.s, err);
     }
-    if (status == VT_OK && n != at->n)
-        status = vt_fail(err, VT_EFORMAT, "%zu cells, but the header has %zu", n, at->n);
+    if (status == VT_OK)
+        status = vt_csv_check_cells(n, at->n, err);
     if (status == VT_OK)
         status = add_row(f, path.s, changed, err);
     if (status == VT_OK && at->label != SIZE_MAX)

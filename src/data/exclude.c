@@ -78,20 +78,25 @@ static entry *find(const list *l, const char *name, size_t n)
     return NULL;
 }
 
-/* Whether sample i of the collection is on the list. */
-static bool *mark(const vt_collection_kind *kind, const vt_collection *c, const list *l)
+/* Notes in listed[i] whether sample i of the collection is on the list. A name that two have is refused: shards that
+ * each begin at 000000 would lose an image apiece. */
+static vt_status mark(const vt_collection_kind *kind, const vt_collection *c, const list *l, bool *listed,
+                      const char *path, vt_err *err)
 {
-    bool *listed = vt_xcalloc((size_t)c->count, sizeof *listed);
     for (int64_t i = 0; i < c->count; i++) {
         char index[32];
         size_t n = (size_t)snprintf(index, sizeof index, "%lld", (long long)i);
         const char *name = kind->key ? kind->key(c, i, &n) : index;
         entry *e = find(l, name, n);
         listed[i] = e != NULL;
+        if (e && e->found)
+            return vt_fail(err, VT_EINVAL,
+                           "%s: line %zu: two images are named '%.300s', so the line cannot tell which it means", path,
+                           e->line, e->name);
         if (e)
             e->found = true;
     }
-    return listed;
+    return VT_OK;
 }
 
 static vt_status check_found(const list *l, const char *path, vt_err *err)
@@ -126,8 +131,10 @@ vt_status vt_exclude(const vt_collection_kind *kind, const vt_collection *c, con
         return vt_fail(err, VT_EUNSUPPORTED, "exclude=FILE chooses among at most %d images", INT32_MAX);
     vt_status status = read_list(&l, path, err);
     if (status == VT_OK) {
-        bool *listed = mark(kind, c, &l);
-        status = check_found(&l, path, err);
+        bool *listed = vt_xcalloc((size_t)c->count, sizeof *listed);
+        status = mark(kind, c, &l, listed, path, err);
+        if (status == VT_OK)
+            status = check_found(&l, path, err);
         if (status == VT_OK)
             status = leave_out(listed, path, chosen, n, err);
         free(listed);

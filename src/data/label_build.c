@@ -28,8 +28,8 @@ static vt_status reserve_label(vt_label_build *b, vt_err *err)
     if (b->n_labels < b->labels_capacity)
         return VT_OK;
     int64_t capacity = b->labels_capacity ? b->labels_capacity * 2 : 1024;
-    int32_t *labels = realloc(b->labels, (size_t)capacity * sizeof *labels);
-    if (!labels || capacity > UINT32_MAX)
+    int32_t *labels = capacity > UINT32_MAX ? NULL : realloc(b->labels, (size_t)capacity * sizeof *labels);
+    if (!labels)
         return vt_fail(err, VT_ENOMEM, "no memory for %lld labels", (long long)capacity);
     b->labels = labels;
     b->labels_capacity = capacity;
@@ -85,8 +85,8 @@ static vt_status reserve_row(vt_label_build *b, vt_err *err)
     int64_t capacity = b->samples_capacity ? b->samples_capacity * 2 : 1024;
     while (capacity <= b->n_samples)
         capacity *= 2;
-    vt_label_row *rows = realloc(b->rows, (size_t)capacity * sizeof *rows);
-    if (!rows || b->n_samples >= MAX_SAMPLES)
+    vt_label_row *rows = b->n_samples >= MAX_SAMPLES ? NULL : realloc(b->rows, (size_t)capacity * sizeof *rows);
+    if (!rows)
         return vt_fail(err, VT_ENOMEM, "no memory for the labels of %lld samples", (long long)capacity);
     for (int64_t i = 0; !b->rows && i < b->n_samples; i++)
         rows[i] = (vt_label_row){(uint32_t)i, 1};

@@ -17,43 +17,49 @@ static bool is_one_of(const char *s, const char *const *names)
     return *names != NULL;
 }
 
-static vt_status read_csv_header(vt_csv *csv, size_t *name, size_t *label, vt_err *err)
+/* Which cells of a row are wanted, and how many a row has. */
+typedef struct {
+    size_t name, label, n;
+} columns;
+
+static vt_status read_csv_header(vt_csv *csv, columns *at, vt_err *err)
 {
     static const char *const names[] = {"path", "name", "key", NULL}, *const labels[] = {"label", "labels", "class",
                                                                                          NULL};
-    *name = *label = SIZE_MAX;
-    bool last = false;
-    for (size_t k = 0; !last; k++) {
+    *at = (columns){SIZE_MAX, SIZE_MAX, 0};
+    for (bool last = false; !last; at->n++) {
         VT_TRY(vt_csv_next_cell(csv, &last, err));
-        size_t *place = is_one_of(csv->cell.s, names) ? name : is_one_of(csv->cell.s, labels) ? label : NULL;
+        size_t *place = is_one_of(csv->cell.s, names) ? &at->name : is_one_of(csv->cell.s, labels) ? &at->label : NULL;
         if (place && *place != SIZE_MAX)
             return vt_fail(err, VT_EFORMAT, "two columns could be meant, the latter being '%.100s'", csv->cell.s);
         if (place)
-            *place = k;
+            *place = at->n;
     }
-    if (*name == SIZE_MAX || *label == SIZE_MAX)
-        return vt_fail(err, VT_EFORMAT, "no column is named '%s'", *name == SIZE_MAX ? "path" : "label");
+    if (at->name == SIZE_MAX || at->label == SIZE_MAX)
+        return vt_fail(err, VT_EFORMAT, "no column is named '%s'", at->name == SIZE_MAX ? "path" : "label");
     return VT_OK;
 }
 
-static vt_status read_csv_row(vt_label_reader *r, vt_csv *csv, size_t name, size_t label, vt_text texts[2], vt_err *err)
+static vt_status read_csv_row(vt_label_reader *r, vt_csv *csv, const columns *at, vt_text texts[2], vt_err *err)
 {
-    bool last = false;
+    size_t n = 0;
     int64_t sample;
     vt_label_row *row;
     vt_text_clear(&texts[0]);
     vt_text_clear(&texts[1]);
-    for (size_t k = 0; !last; k++) {
+    for (bool last = false; !last; n++) {
         VT_TRY(vt_csv_next_cell(csv, &last, err));
-        if (k == name || k == label)
-            vt_text_add(&texts[k == label], csv->cell.s);
+        if (n == at->name || n == at->label)
+            vt_text_add(&texts[n == at->label], csv->cell.s);
     }
+    VT_TRY(vt_csv_check_cells(n, at->n, err));
     VT_TRY(vt_label_find_sample(r, (vt_piece){texts[0].s, texts[0].len}, &sample, err));
     VT_TRY(vt_label_begin_row(r, sample, &row, err));
     vt_piece rest = {texts[1].s, texts[1].len};
-    for (char *at = texts[1].s; at && *at; at++)
-        *at = *at == '|' ? ';' : *at;
-    while (rest.n > 0 && rest.s)
+    for (char *c = texts[1].s; c && *c; c++)
+        *c = *c == '|' ? ';' : *c;
+    const bool none = rest.n == 0;
+    while (!none && rest.s)
         VT_TRY(vt_label_add_class(r, row, vt_piece_trim(vt_piece_cut(&rest, ';')), err));
     vt_label_end_row(r, row);
     return VT_OK;
@@ -63,13 +69,13 @@ vt_status vt_label_read_csv(vt_label_reader *r, const char *text, size_t size, v
 {
     vt_csv csv;
     vt_text texts[2] = {{0}, {0}};
-    size_t name, label;
+    columns at;
     vt_status status = vt_csv_begin(&csv, "CSV", text, size, err);
     if (status == VT_OK)
-        status = read_csv_header(&csv, &name, &label, err);
+        status = read_csv_header(&csv, &at, err);
     while (status == VT_OK && vt_csv_next_row(&csv)) {
         size_t line = csv.line;
-        if ((status = read_csv_row(r, &csv, name, label, texts, err)) != VT_OK)
+        if ((status = read_csv_row(r, &csv, &at, texts, err)) != VT_OK)
             vt_prefix(err, "line %zu", line);
     }
     vt_text_release(&texts[0]);
@@ -79,6 +85,22 @@ vt_status vt_label_read_csv(vt_label_reader *r, const char *text, size_t size, v
 }
 
 /* --- JSON --- */
+
+/* Parsed, a text takes many times its bytes. A sample's list is rarely above a hundred. */
+#define JSON_SAMPLE_BYTES 4096
+#define JSON_LEAST_BYTES  ((uint64_t)1 << 20)
+
+static vt_status check_json_size(size_t size, int64_t samples, vt_err *err)
+{
+    const uint64_t room = 64 + (uint64_t)samples * JSON_SAMPLE_BYTES;
+    const uint64_t most = room > JSON_LEAST_BYTES ? room : JSON_LEAST_BYTES;
+    if (size <= most)
+        return VT_OK;
+    return vt_fail(err, VT_EFORMAT,
+                   "%zu bytes of JSON; for %lld samples the limit is %llu (%d a sample, at least 1 MiB); write rows of "
+                   "text or CSV instead",
+                   size, (long long)samples, (unsigned long long)most, JSON_SAMPLE_BYTES);
+}
 
 /* The samples in the order of their names without folders; malloc'ed. */
 static vt_status sort_files(const vt_label_reader *r, vt_label_entry **files, vt_err *err)
@@ -147,6 +169,7 @@ vt_status vt_label_read_json(vt_label_reader *r, const char *text, size_t size, 
 {
     json_t *root = NULL;
     vt_label_entry *files = NULL;
+    VT_TRY(check_json_size(size, r->c->count, err));
     VT_TRY(vt_json_parse(text, size, "JSON", &root, err));
     vt_status status = r->samples ? sort_files(r, &files, err) : VT_OK;
     if (status == VT_OK)

@@ -11,7 +11,8 @@
  * which several classes stand between ';' or '|'. A file that begins with '[' is JSON, a list for each sample of
  * numbers or names, as the ReaL labels of ImageNet are: numbers are places in the source's order of classes, and lists
  * belong to the samples in the order of their file names without folders (idx, synthetic: of the indices), so that
- * class folders change nothing. Inside data/ only. */
+ * class folders change nothing. JSON is at most 64 bytes and 4096 a sample long (1 MiB is always allowed), since it is
+ * parsed as a whole. Inside data/ only. */
 #ifndef VT_DATA_LABEL_SETS_H
 #define VT_DATA_LABEL_SETS_H
 

@@ -28,7 +28,7 @@ void vt_part_close(vt_part *p);
 int64_t vt_part_sample(const vt_part *p, int64_t i);
 /* The source's classes of its sample i, ascending. Returns how many. */
 int vt_part_labels(const vt_part *p, int64_t i, int32_t classes[VT_MAX_LABELS]);
-/* The first of them that the data give, or -1. */
+/* The one with the lowest number among the collection's own classes (no ancestors), or -1. */
 int64_t vt_part_label(const vt_part *p, int64_t i);
 
 #endif

@@ -43,9 +43,8 @@ const char *vt_source_class_name(const vt_source *s, int64_t c);
  * are over leaves. */
 bool vt_source_is_leaf(const vt_source *s, int64_t c);
 bool vt_source_has_names(const vt_source *s); /* false: classes are bare numbers */
-/* Sample i's class where it has one, 0 .. classes-1; of several the first (ancestors not counted), -1 where it has
- * none.
- */
+/* Sample i's class where it has one, 0 .. classes-1; of several the one that its SPEC numbers lowest (ancestors not
+ * counted), whatever the order in which the data name them; -1 where it has none. */
 int64_t vt_source_label(const vt_source *s, int64_t i);
 /* Whether every sample has exactly one class. */
 bool vt_source_has_single_labels(const vt_source *s);

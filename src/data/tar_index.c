@@ -3,6 +3,7 @@
 #include "data/tar_index.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -138,6 +139,17 @@ static bool load(vt_tar_index *x, const char *name, int64_t size)
 
 /* --- opening --- */
 
+static atomic_int files_open;
+
+static void drop_file(vt_tar_index *x)
+{
+    if (!x->open)
+        return;
+    close(x->fd);
+    x->open = false;
+    atomic_fetch_sub(&files_open, 1);
+}
+
 static vt_status list_members(vt_tar_index *x, const char *given, const struct stat *st, vt_err *err)
 {
     char *name = NULL;
@@ -164,12 +176,18 @@ vt_status vt_tar_index_open(vt_tar_index *x, const char *path, vt_err *err)
         x->path = vt_xstrdup(path);
     x->fd = open(x->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     x->open = x->fd >= 0;
-    if (!x->open || fstat(x->fd, &st) != 0)
+    if (!x->open)
+        return vt_fail_errno(err, "%s", x->path);
+    const bool keep = atomic_fetch_add(&files_open, 1) < VT_TAR_FILES_KEPT;
+    if (fstat(x->fd, &st) != 0)
         return vt_fail_errno(err, "%s", x->path);
     if (!S_ISREG(st.st_mode))
         return vt_fail(err, VT_EINVAL, "%s: not a regular file", x->path);
     x->changed = vt_changed_mix(&st);
-    return list_members(x, path, &st, err);
+    VT_TRY(list_members(x, path, &st, err));
+    if (!keep)
+        drop_file(x);
+    return VT_OK;
 }
 
 void vt_tar_index_drop_list(vt_tar_index *x)
@@ -181,17 +199,10 @@ void vt_tar_index_drop_list(vt_tar_index *x)
     vt_text_release(&x->contents);
 }
 
-void vt_tar_index_drop_file(vt_tar_index *x)
-{
-    if (x->open)
-        close(x->fd);
-    x->open = false;
-}
-
 void vt_tar_index_release(vt_tar_index *x)
 {
     vt_tar_index_drop_list(x);
-    vt_tar_index_drop_file(x);
+    drop_file(x);
     free(x->path);
     *x = (vt_tar_index){0};
 }

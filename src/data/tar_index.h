@@ -20,6 +20,10 @@ typedef struct {
 
 typedef enum { VT_TAR_FILE, VT_TAR_FOLDER, VT_TAR_LINK, VT_TAR_KINDS } vt_tar_kind;
 
+/* Files that stay open, of all indices of the process; more are opened for each read. Processes may often have no more
+ * than 1024 open. */
+#define VT_TAR_FILES_KEPT 256
+
 /* {0} may be released. */
 typedef struct {
     char *path; /* of the file that is read: the one given, or its unpacked copy */
@@ -32,9 +36,8 @@ typedef struct {
 } vt_tar_index;
 
 vt_status vt_tar_index_open(vt_tar_index *index, const char *path, vt_err *err) VT_MUST_USE;
-/* Gives up the list, or the file; what is left can still be read. */
+/* Gives up the list; the file can still be read. */
 void vt_tar_index_drop_list(vt_tar_index *index);
-void vt_tar_index_drop_file(vt_tar_index *index);
 void vt_tar_index_release(vt_tar_index *index);
 
 /* Reads size bytes at offset of the file; thread-safe. */

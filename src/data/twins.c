@@ -4,6 +4,7 @@
  * times of change of its files. */
 #include "data/twins.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,7 @@ typedef struct {
     candidate *list;
     bool ends;        /* look at ends */
     int64_t from, to; /* the present block */
+    atomic_llong unread;
     vt_read_buffer *buffers;
 } search;
 
@@ -121,12 +123,14 @@ static bool hash_end(const search *s, int64_t i, char hex[VT_HASH_HEX])
     return true;
 }
 
-static void hash_one(const search *s, candidate *k, vt_read_buffer *b)
+static void hash_one(search *s, candidate *k, vt_read_buffer *b)
 {
     char hex[VT_HASH_HEX], half[17] = "";
     k->read = s->ends ? hash_end(s, k->sample, hex) : hash_whole(s, k->sample, b, hex);
-    if (!k->read)
+    if (!k->read) {
+        atomic_fetch_add(&s->unread, 1);
         return;
+    }
     for (int part = 0; part < 2; part++) {
         memcpy(half, hex + 16 * part, 16);
         k->hash[part] = strtoull(half, NULL, 16);
@@ -135,7 +139,7 @@ static void hash_one(const search *s, candidate *k, vt_read_buffer *b)
 
 static void hash_chunk(void *context, int64_t chunk, int thread)
 {
-    const search *s = context;
+    search *s = context;
     int64_t from = s->from + chunk * CHUNK, to = from + CHUNK < s->to ? from + CHUNK : s->to;
     for (int64_t i = from; i < to; i++)
         hash_one(s, &s->list[i], &s->buffers[thread]);
@@ -255,11 +259,21 @@ static bool load(const char *name, int64_t count, pair **pairs, int64_t *n)
     return good;
 }
 
-static void save(const char *name, const pair *pairs, int64_t n)
+/* A failure to read may pass, and those images are then compared the next time. */
+static void save(search *s, const char *name, const pair *pairs, int64_t n)
 {
     vt_text out = {0};
     char hex[VT_HASH_HEX];
     vt_err err = {0};
+    const long long unread = atomic_load(&s->unread);
+    if (unread > 0) {
+        vt_log(
+            VT_LOG_WARN,
+            "%lld images could not be read to be compared, so a split takes each of them for like no other; what was "
+            "found out about equal images is not kept",
+            unread);
+        return;
+    }
     vt_text_addn(&out, mark, sizeof mark);
     vt_text_addn(&out, (const char *)pairs, (size_t)n * sizeof *pairs);
     vt_hash_bytes(out.s, out.len, hex);
@@ -294,7 +308,7 @@ static vt_status find_pairs(const vt_collection_kind *kind, const vt_collection 
         if (status == VT_OK)
             *n_pairs = pair_up(list, n, *pairs);
         if (status == VT_OK && cache)
-            save(name, *pairs, *n_pairs);
+            save(&s, name, *pairs, *n_pairs);
     }
     free(name);
     return status;

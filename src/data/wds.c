@@ -15,8 +15,6 @@
 #include "data/tar_index.h"
 #include "data/wds_label.h"
 
-#define MAX_OPEN 256 /* shards kept open; with more, each read opens its own */
-
 typedef struct {
     char *given;
     vt_tar_index tar; /* its list only while the shard is indexed */
@@ -162,8 +160,6 @@ static vt_status index_shard(wds *w, int32_t index, vt_err *err)
                        "%s: holds no samples; they are pairs KEY.jpg (or .png, .webp) and KEY.cls; a tar of "
                        "class folders is named folder:%s",
                        s->given, s->given);
-    if (w->n_shards > MAX_OPEN)
-        vt_tar_index_drop_file(&s->tar);
     return VT_OK;
 }
 

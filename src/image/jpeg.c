@@ -228,9 +228,12 @@ static vt_status failed(const decoder *j, vt_err *err)
     if (j->too_many_scans)
         return vt_fail(err, VT_EFORMAT, "this JPEG of %u x %u pixels has more than %d scans, more than it can need",
                        j->d.image_width, j->d.image_height, j->d.input_scan_number - 1);
-    if (code == JERR_NO_BACKING_STORE || code == JERR_OUT_OF_MEMORY)
-        return vt_fail(err, VT_ENOMEM, "decoding this JPEG of %u x %u pixels takes more than %ld MiB", j->d.image_width,
-                       j->d.image_height, (long)VT_DECODER_BYTES >> 20);
+    if (code == JERR_OUT_OF_MEMORY)
+        return vt_fail(err, VT_ENOMEM, "no memory to decode this JPEG of %u x %u pixels", j->d.image_width,
+                       j->d.image_height);
+    if (code == JERR_NO_BACKING_STORE) /* our limit, whatever the machine has */
+        return vt_fail(err, VT_EUNSUPPORTED, "decoding this JPEG of %u x %u pixels takes more than %ld MiB",
+                       j->d.image_width, j->d.image_height, (long)VT_DECODER_BYTES >> 20);
     return vt_fail(err, VT_EFORMAT, "broken JPEG: %s", j->errors.message);
 }
 

@@ -56,7 +56,7 @@ static vt_status check_sizes(const WebPDemuxer *demux, const WebPIterator *first
         first->y_offset + first->height > height)
         return vt_fail(err, VT_EFORMAT, "broken WebP: its frame and its canvas do not fit together");
     if (f->format != 1 && (size_t)f->width * (size_t)f->height > VT_DECODER_BYTES / 4)
-        return vt_fail(err, VT_ENOMEM, "decoding this lossless WebP of %d x %d pixels takes more than %zu MiB",
+        return vt_fail(err, VT_EUNSUPPORTED, "decoding this lossless WebP of %d x %d pixels takes more than %zu MiB",
                        f->width, f->height, VT_DECODER_BYTES >> 20);
     return VT_OK;
 }

@@ -33,7 +33,7 @@ print(len(members), all(m.isreg() and m.mode == 0o644 and m.mtime == m.uid == m.
         "cp shard.tar packed/alien-000000.tar; vitro data pack photos --out packed --name alien"
     # the file as it is: photo.jpg stays a JPEG of the same bytes, under its name in photos
     expect "files are packed as they are" 0 '' \
-        "vitro data pack photos --out packed --name photos >/dev/null && tar -xOf packed/photos-000000.tar \$(cd photos && ls */photo.jpg) | cmp - photo.jpg"
+        "vitro data pack photos --out packed --name photos >/dev/null && tar -xOf packed/photos-000000.tar \"\$(cd photos && ls */photo.jpg)\" | cmp - photo.jpg"
     expect "pixels are packed as JPEG" 0 '*JPEG 41*max 16*' \
         "vitro data pack photos --out packed --name tiny --preprocess '[resize(16)]' --format jpeg >/dev/null && vitro data stats 'packed/tiny-000000.tar?classes=packed/tiny.classes.txt'"
     # bad images: refused by default, left out within --max-bad; the labels of what is left stay right
@@ -50,6 +50,17 @@ print(len(members), all(m.isreg() and m.mode == 0o644 and m.mtime == m.uid == m.
     cp photo.jpg twins/a/x.jpg && cp photo.jpg twins/a/x.jpeg && cp photo.jpg twins/a/x.y.jpg
     expect "names that would be one stay apart" 0 $'a/x.jpg\na/x.cls\na/x-1.jpg\na/x-1.cls\na/x_y.jpg\na/x_y.cls' \
         "vitro data pack twins --out packed --name twins >/dev/null && tar -tf packed/twins-000000.tar"
+}
+
+# Class folders keep the names of the classes, whatever their bytes; two classes never share a folder.
+test_export_names() {
+    printf 'a b\na_b\n.hid/den\n\303\266l\n' >odd.names
+    printf '%s\tname\n' 0 1 2 3 | sed -e '1s/name/a b/' -e '2s/name/a_b/' -e '3s|name|.hid/den|' -e '4s/name/\xc3\xb6l/' >odd.rows
+    expect "class folders are named as the classes" 0 $'_hid_den\na b\na_b\n\303\266l' \
+        "vitro data export 'idx:images.idx,labels.idx?classes=odd.names&labels=odd.rows' --out odd-names --count 4 --folders >/dev/null && LC_ALL=C ls odd-names"
+    printf 'a/b\na_b\n' >odd.names
+    expect "two classes in one folder are refused" 1 "*two classes would share the folder 'a_b'*" \
+        "vitro data export 'idx:images.idx,labels.idx?classes=odd.names' --out odd-shared --count 4 --folders"
 }
 
 # The same picture twice is found, with the classes that differ, also in other data.
@@ -70,6 +81,14 @@ same_file,a/2.png,a,other,a/leak.png,a,0' 'cat pairs.csv'
         "echo b/1.png >one.txt; cp photo.jpg twice/b/1.png; vitro data check twice --drop drop.txt --against other >/dev/null; vitro data check 'twice?exclude=drop.txt' --against other"
     expect "by the index, too, behind a split" 0 '5 of 1 again' \
         "vitro data check 'synthetic:shapes?count=40&classes=4&split=[:50%]' --against 'synthetic:shapes?count=5&classes=4' --exact --drop index.txt >/dev/null; n=\$(wc -l <index.txt); vitro data check \"synthetic:shapes?count=40&classes=4&split=[:50%]&exclude=index.txt\" --against 'synthetic:shapes?count=5&classes=4' --exact --strict >/dev/null && [ \$n -ge 1 ] && echo '5 of 1 again'"
+    # shards that each begin anew: a name would leave out both; and no list is left behind
+    mkdir -p again && cp shard.tar again/0.tar && cp shard.tar again/1.tar
+    expect "a name that two images have is not dropped" 1 "*never.txt is not written: two images are named '0'*" \
+        "vitro data check 'again/{0,1}.tar' --exact --drop never.txt; status=\$?; [ ! -e never.txt ] || echo written; exit \$status"
+    expect "unless they are packed" 0 '1' \
+        "vitro data pack 'again/{0,1}.tar' --out packed --name again >/dev/null && vitro data check packed/again-000000.tar --exact --drop some.txt >/dev/null; vitro data stats 'packed/again-000000.tar?exclude=some.txt' | sed -n 's/^images *//p'"
+    expect "a list that is not finished does not appear" 1 '' \
+        'vitro data check twice --against other no-such-folder --list part.csv >/dev/null 2>&1; status=$?; ls | grep part.csv; exit $status'
     expect "several others" 0 '*also in other*also in photos*' 'vitro data check twice --against other photos'
 }
 

@@ -148,7 +148,7 @@ print(a.shape, a.dtype, l.shape, l.dtype, z.shape, z.dtype, len(open(\"features.
     expect "predict goes on behind a bad image" 1 '*photo.jpg: *0.*text.jpg*' 'vitro predict runs/short bad/text/b/text.jpg photo.jpg'
     expect "predict takes a top" 0 'photo.jpg: * 0.[0-9]*, * 0.[0-9]*' 'vitro predict runs/short photo.jpg --top 2'
     expect "predict gives softmax probabilities of a model trained by them: they add up to 1" 0 '*"probabilities": "softmax"*sum 1.000*' \
-        "vitro train good.yaml loss.name=softmax --run runs/softmax >/dev/null && vitro predict runs/softmax \$(ls photos/*/*.png | head -1) --top 16 --json |
+        "vitro train good.yaml loss.name=softmax --run runs/softmax >/dev/null && vitro predict runs/softmax \"\$(ls photos/*/*.png | head -1)\" --top 16 --json |
          awk '{ print } /\"probability\"/ { sum += \$2 } END { printf \"sum %.3f\", sum }'"
     expect "predict dumps what other programs need" 0 '*"pixels_base64"*"value_range"*"logits"*' \
         'vitro predict runs/short photo.jpg --dump dump.json >/dev/null && cat dump.json'
@@ -214,6 +214,7 @@ test_start
 test_bad_input
 test_output
 test_pack
+test_export_names
 test_duplicates
 test_show
 test_hard_images

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "data/cache_file.h"
 
 static int damaged, anew, no_room;
 
@@ -328,6 +329,35 @@ static void test_sizes(void **state)
     vt_source_close(r.source);
 }
 
+/* Breaks when whoever finds the file made by another that measured otherwise reads and writes it by its own measures.
+ */
+static void test_lost_race(void **state)
+{
+    (void)state;
+    const char key[VT_HASH_HEX] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    vt_cells won = {.count = 3, .offsets = calloc(4, sizeof(uint64_t))}, lost = {.count = 3, .cell = 208};
+    won.offsets[1] = 16; /* the first could not be measured */
+    won.offsets[2] = 16 + 208;
+    won.offsets[3] = 16 + 2 * 208;
+    vt_cache_file a = {.fd = -1}, b = {.fd = -1};
+    vt_image in = {0}, out = {0};
+    fx_image(&in, 8, 8, 5);
+    assert_int_equal(vt_cache_file_make(&a, key, &won, NULL), VT_OK);
+    assert_int_equal(vt_cache_file_make(&b, key, &lost, NULL), VT_OK);
+    assert_int_equal(vt_cells_room(&lost, 0), 0);
+    vt_cache_file_put(&b, &lost, 1, &in);
+    assert_true(vt_cache_file_get(&a, &won, 1, &out));
+    assert_memory_equal(out.pixels, in.pixels, 8 * 8 * 3);
+    assert_false(vt_cache_file_get(&a, &won, 2, &out) || atomic_load(&a.damaged));
+    free(won.offsets);
+    free(lost.offsets);
+    vt_cache_file_close(&a);
+    vt_cache_file_close(&b);
+    vt_image_release(&in);
+    vt_image_release(&out);
+    empty_cache();
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -346,9 +376,9 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_damage), cmocka_unit_test(test_cut_while_open),
-        cmocka_unit_test(test_two_processes), cmocka_unit_test(test_key),    cmocka_unit_test(test_no_room),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_damage),    cmocka_unit_test(test_cut_while_open),
+        cmocka_unit_test(test_two_processes), cmocka_unit_test(test_key),       cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_lost_race),
     };
     return cmocka_run_group_tests(tests, start, clean);
 }

@@ -317,6 +317,41 @@ static void test_json(void **state)
     assert_int_equal(unlink(fx_path("r/bee/v1.png")), 0);
 }
 
+/* Breaks when JSON far too long for its samples is parsed, which takes many times its bytes, or 1 MiB is refused. */
+static void test_json_size(void **state)
+{
+    enum { SIZE = (1 << 20) + 1 };
+    const char *spec = "synthetic:shapes?classes=3&count=3&labels=";
+    char *text = malloc(SIZE + 1);
+    memset(text, ' ', SIZE);
+    memcpy(text, "[[0],[1],", 9);
+    memcpy(text + SIZE - 4, "[2]]", 5);
+    fx_open_fails(with_file(spec, "long.json", text), VT_EFORMAT,
+                  "long.json: 1048577 bytes of JSON; for 3 samples the limit is 1048576", NULL);
+    memcpy(text + SIZE - 5, "[2]]", 5);
+    vt_source *s = open_source(with_file(spec, "long.json", text));
+    assert_labels(s, "0 1 2");
+    vt_source_close(s);
+    free(text);
+}
+
+/* Breaks when exclude=FILE drops every image of a name that two have, here in shards that each begin anew. */
+static void test_exclude_twice(void **state)
+{
+    static const char *const first[] = {"1.png", "1.cls", "2.png", "2.cls"}, *const second[] = {"1.png", "1.cls"};
+    char spec[1024];
+    write_tar("x1.tar", first, 4);
+    write_tar("x2.tar", second, 2);
+    fx_write("drop1.txt", "2\n1\n", 4);
+    fx_write("drop2.txt", "2\n", 2);
+    snprintf(spec, sizeof spec, "wds:%s/x{1,2}.tar?exclude=%s", fx_dir(), fx_path("drop1.txt"));
+    fx_open_fails(spec, VT_EINVAL, "drop1.txt: line 2: two images are named '1'", NULL);
+    snprintf(spec, sizeof spec, "wds:%s/x{1,2}.tar?exclude=%s", fx_dir(), fx_path("drop2.txt"));
+    vt_source *s = open_source(spec);
+    assert_int_equal(vt_source_count(s), 2);
+    vt_source_close(s);
+}
+
 /* Breaks when a CSV of names and classes is read otherwise than its header says. */
 static void test_csv(void **state)
 {
@@ -334,6 +369,13 @@ static void test_csv(void **state)
                   NULL);
     fx_open_fails(with_file(spec, "labels.csv", "path,label\ncat/v1.png,dog\n"), VT_EFORMAT,
                   "line 2: 'dog' is no class", NULL);
+    /* a class that fell out of its column, or a row without one, must not become other labels */
+    fx_open_fails(with_file(spec, "labels.csv", "path,label\ncat/v1.png,cat,ant\n"), VT_EFORMAT,
+                  "labels.csv: line 2: 3 cells, but the header has 2", NULL);
+    fx_open_fails(with_file(spec, "labels.csv", "path,label\ncat/v1.png\n"), VT_EFORMAT,
+                  "labels.csv: line 2: 1 cells, but the header has 2", NULL);
+    fx_open_fails(with_file(spec, "labels.csv", "path,label\ncat/v1.png,cat;\n"), VT_EFORMAT,
+                  "labels.csv: line 2: no class stands between two separators, or behind the last", NULL);
     fx_open_fails(with_file(spec, "labels.csv", "path,label\ncat/v9.png,cat\n"), VT_EFORMAT, "line 2: no sample", NULL);
 }
 
@@ -470,6 +512,6 @@ int main(void)
         cmocka_unit_test(test_shards),       cmocka_unit_test(test_idx),        cmocka_unit_test(test_wrong_files),
         cmocka_unit_test(test_most_classes), cmocka_unit_test(test_huge_lines), cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_choice),       cmocka_unit_test(test_json),       cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_random_bytes)};
+        cmocka_unit_test(test_random_bytes), cmocka_unit_test(test_json_size),  cmocka_unit_test(test_exclude_twice)};
     return cmocka_run_group_tests(tests, NULL, clean);
 }

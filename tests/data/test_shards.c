@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -11,6 +12,7 @@
 #include "base/file.h"
 #include "base/philox.h"
 #include "data/source.h"
+#include "data/tar_index.h"
 
 static vt_source *open_source(const char *spec)
 {
@@ -363,7 +365,8 @@ static void test_class_names(void **state)
     fx_open_fails(spec, VT_EINVAL, "names 1 classes", "numbered 1", NULL);
 }
 
-/* Breaks when more shards than are kept open cannot be read. */
+/* Breaks when more shards than are kept open cannot be read, or several sources together keep more open than a process
+ * may. */
 static void test_many_shards(void **state)
 {
     char name[64], spec[1024];
@@ -379,6 +382,19 @@ static void test_many_shards(void **state)
     assert_int_equal(vt_source_count(s), 300);
     check_sample(s, 298, "298.tar:x.png", 0, 4);
     vt_source_close(s);
+    struct rlimit before, low;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = (struct rlimit){VT_TAR_FILES_KEPT + 40, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    vt_source *sources[4];
+    snprintf(spec, sizeof spec, "wds:%s/many/{000..199}.tar", fx_dir());
+    for (int k = 0; k < 4; k++)
+        sources[k] = open_source(spec);
+    for (int k = 3; k >= 0; k--) {
+        check_sample(sources[k], 198, "198.tar:x.png", 0, 4);
+        vt_source_close(sources[k]);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 /* Breaks when the real shards are read wrongly: counts and names from the data's own description. */
