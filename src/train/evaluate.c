@@ -37,6 +37,13 @@ static vt_eval_pass pass_over(vt_trainer *tr, const vt_source *source, const int
                           .stop = tr->observer ? tr->observer->stop : NULL};
 }
 
+/* A look that came to no end: what was trained so far is whole, and is to be saved. */
+static vt_status ended(vt_trainer *tr, vt_status status, vt_err *err)
+{
+    tr->data_failed = status != VT_ESTOPPED && status != VT_EDIVERGED;
+    return status == VT_ESTOPPED ? vt_trainer_stop(tr, err) : status;
+}
+
 vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
 {
     int64_t started = vt_now_ns();
@@ -52,8 +59,7 @@ vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err)
     free(leaves);
     if (status != VT_OK) {
         vt_classification_release(&c);
-        tr->data_failed = status != VT_ESTOPPED && status != VT_EDIVERGED;
-        return status == VT_ESTOPPED ? vt_trainer_stop(tr, err) : status;
+        return ended(tr, status, err);
     }
     vt_classification_release(&tr->result->final_eval);
     tr->result->final_eval = c;
@@ -129,9 +135,8 @@ vt_status vt_trainer_fewshot(vt_trainer *tr, vt_err *err)
     vt_average_swap(&tr->engine.optimizer);
     vt_status status = vt_fewshot(&pool, &test, &o, &r, err);
     vt_average_swap(&tr->engine.optimizer);
-    if (status == VT_ESTOPPED)
-        return vt_trainer_stop(tr, err);
-    VT_TRY(status);
+    if (status != VT_OK)
+        return ended(tr, status, err);
     vt_estimate e = vt_accuracy(r.scores[0][0].right[0], r.test_count);
     if (tr->state.step != tr->result->resumed_from)
         vt_run_log_metrics(&tr->run,

@@ -14,8 +14,10 @@
 /* What the orientation that a file notes does to its pixels. */
 typedef enum { VT_ORIENT_EXIF, VT_ORIENT_NONE } vt_orient_kind;
 
-/* What happens when a number is not finite. */
+/* Which images come: each once an epoch, or classes in turns. */
 typedef enum { VT_SAMPLING_NATURAL, VT_SAMPLING_BALANCED } vt_sampling;
+
+/* What happens when a number is not finite. */
 typedef enum { VT_DIVERGED_STOP, VT_DIVERGED_SKIP } vt_on_divergence;
 
 #define VT_MAX_RECIPE_KEYS 256
