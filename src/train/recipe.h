@@ -133,12 +133,11 @@ typedef struct {
 /* The source of data.train in the order of data.sampling. */
 vt_status vt_recipe_open_source(const vt_recipe *r, vt_source **source, vt_err *err) VT_MUST_USE;
 
-/* What a recipe must know of its training data. */
+/* What a recipe must know of its data (run_data.h). */
 typedef struct {
     int64_t images, classes; /* images 0: they have no end, and no epochs */
     int most_labels;         /* classes of one sample */
 } vt_data_facts;
-vt_data_facts vt_data_facts_of(const vt_source *source);
 
 /* t borrows texts of r. Messages name the key. */
 vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err) VT_MUST_USE;
