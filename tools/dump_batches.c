@@ -15,7 +15,7 @@
 #include "base/text.h"
 #include "data/loader.h"
 #include "train/engine.h"
-#include "train/recipe.h"
+#include "train/run_data.h"
 
 typedef struct {
     vt_recipe recipe;
@@ -182,7 +182,7 @@ static vt_status open_run(dump *d, vt_err *err)
     if (d->recipe.data.eval[0] != '\0')
         VT_TRY(vt_source_open(&d->eval, d->recipe.data.eval, err));
     VT_TRY(check_classes(d, err));
-    vt_data_facts facts = vt_data_facts_of(d->train);
+    vt_data_facts facts = vt_run_data_facts(&(vt_run_data){.train = d->train, .eval = d->eval});
     VT_TRY(vt_recipe_resolve(&d->recipe, &facts, t, err));
     VT_TRY(check_known(t, err));
     VT_TRY(vt_isa_pick(NULL, &isa, err));

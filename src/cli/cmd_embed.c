@@ -63,6 +63,9 @@ static vt_status run(vt_cli *cli, const embed_options *o, const vt_args *args, v
     vt_loaded l;
     vt_source *source = NULL;
     vt_status status = vt_loaded_open(&l, args, &o->load, err);
+    if (status == VT_OK && o->logits && l.info.model.classes == 0)
+        status = vt_fail(err, VT_EINVAL, "%s: the model has no classifier, so there are no logits: leave out --logits",
+                         l.dir);
     if (status == VT_OK)
         status = vt_source_open(&source, args->list[1], err);
     if (status == VT_OK) {

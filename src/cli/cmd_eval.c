@@ -269,6 +269,8 @@ static vt_status run(vt_cli *cli, const eval_options *o, const vt_args *args, vt
     char *spec = NULL;
     vt_status status = vt_loaded_open(&l, args, &o->load, err);
     if (status == VT_OK)
+        status = vt_loaded_need_classifier(&l, err);
+    if (status == VT_OK)
         status = choose_data(&l, args, &spec, err);
     if (status == VT_OK)
         status = vt_source_open(&source, spec, err);

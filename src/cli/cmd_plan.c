@@ -7,10 +7,10 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/shipped.h"
-#include "data/source.h"
 #include "model/cost.h"
 #include "train/foreign.h"
 #include "train/plan.h"
+#include "train/run_data.h"
 
 static const char text[] = "With RECIPE it opens the data and plans exactly what vitro train would take. With --model "
                            "it needs no data: the shape\n"
@@ -88,30 +88,26 @@ static vt_status plan_cache(const vt_source *train, planned *p, vt_plan_data *da
     return VT_OK;
 }
 
-static vt_status resolve_recipe(const vt_args *args, planned *p, vt_plan_data *data, vt_err *err)
+static vt_status resolve_recipe(const vt_args *args, planned *p, vt_plan_data *memory, vt_err *err)
 {
-    vt_source *train = NULL, *eval = NULL;
+    vt_run_data data = {0};
     char *path = NULL;
     VT_TRY(vt_shipped_resolve(args->list[0], &path, err));
     vt_status status = vt_recipe_load(&p->recipe, path, args->list + 1, args->n - 1, err);
     free(path);
     VT_TRY(status);
-    status = vt_recipe_open_source(&p->recipe, &train, err);
-    if (status == VT_OK && p->recipe.data.eval[0] &&
-        (status = vt_source_open(&eval, p->recipe.data.eval, err)) != VT_OK)
-        (void)vt_prefix(err, "data.eval");
-    if (status == VT_OK) {
-        data->sources = vt_source_resident_bytes(train) + (eval ? vt_source_resident_bytes(eval) : 0);
-        data->decode = vt_source_decode_bytes(train);
-        vt_data_facts facts = vt_data_facts_of(train);
-        status = vt_init_adopt(&p->recipe, err);
-        if (status == VT_OK)
-            status = vt_recipe_resolve(&p->recipe, &facts, &p->training, err);
-    }
+    status = vt_run_data_open(&data, &p->recipe, err);
     if (status == VT_OK)
-        status = plan_cache(train, p, data, err);
-    vt_source_close(train);
-    vt_source_close(eval);
+        status = vt_init_adopt(&p->recipe, err);
+    if (status == VT_OK) {
+        vt_data_facts facts = vt_run_data_facts(&data);
+        status = vt_recipe_resolve(&p->recipe, &facts, &p->training, err);
+    }
+    if (status == VT_OK) {
+        *memory = vt_run_data_memory(&data, &p->recipe, &p->training);
+        status = plan_cache(data.train, p, memory, err);
+    }
+    vt_run_data_close(&data);
     return status;
 }
 

@@ -212,6 +212,8 @@ static vt_status run(vt_cli *cli, const predict_options *o, const vt_args *args,
     vt_loaded l;
     predictions p = {.keep_pixels = o->dump != NULL};
     vt_status status = vt_loaded_open(&l, args, &o->load, err);
+    if (status == VT_OK)
+        status = vt_loaded_need_classifier(&l, err);
     if (status == VT_OK) {
         int64_t top = o->top < l.info.model.classes ? o->top : l.info.model.classes;
         predict_all(cli, &l, args, &p);

@@ -8,9 +8,9 @@
 #include "cli/cli.h"
 #include "cli/shipped.h"
 #include "data/preprocess.h"
-#include "data/source.h"
 #include "train/foreign.h"
 #include "train/recipe.h"
+#include "train/run_data.h"
 
 #define MAX_RECIPE_BYTES ((size_t)1 << 20)
 
@@ -159,20 +159,15 @@ static void print_check(const vt_recipe *r, const vt_training *t, bool json)
 
 static vt_status resolve(vt_recipe *r, vt_training *t, vt_err *err)
 {
-    vt_source *train = NULL, *eval = NULL;
-    vt_status status = vt_source_open(&train, r->data.train, err);
-    if (status != VT_OK)
-        return vt_prefix(err, "data.train");
-    if (r->data.eval[0] && (status = vt_source_open(&eval, r->data.eval, err)) != VT_OK)
-        (void)vt_prefix(err, "data.eval");
-    if (status == VT_OK) {
-        vt_data_facts facts = vt_data_facts_of(train);
+    vt_run_data data = {0};
+    vt_status status = vt_run_data_open(&data, r, err);
+    if (status == VT_OK)
         status = vt_init_adopt(r, err);
-        if (status == VT_OK)
-            status = vt_recipe_resolve(r, &facts, t, err);
+    if (status == VT_OK) {
+        vt_data_facts facts = vt_run_data_facts(&data);
+        status = vt_recipe_resolve(r, &facts, t, err);
     }
-    vt_source_close(train);
-    vt_source_close(eval);
+    vt_run_data_close(&data);
     return status;
 }
 

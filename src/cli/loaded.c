@@ -134,6 +134,13 @@ void vt_loaded_close(vt_loaded *l)
     *l = (vt_loaded){0};
 }
 
+vt_status vt_loaded_need_classifier(const vt_loaded *l, vt_err *err)
+{
+    return l->info.model.classes > 0
+               ? VT_OK
+               : vt_fail(err, VT_EINVAL, "%s: the model has no classifier: use vitro embed or fewshot", l->dir);
+}
+
 vt_eval_pass vt_loaded_pass(vt_loaded *l, const vt_source *source)
 {
     return (vt_eval_pass){.model = &l->engine.model,

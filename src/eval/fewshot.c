@@ -126,14 +126,15 @@ vt_status vt_fewshot_check_classes(const vt_source *pool, const vt_source *test,
 {
     const int64_t n = vt_source_classes(pool), m = vt_source_classes(test);
     if (n != m)
-        return vt_fail(err, VT_EINVAL, "%s has %lld classes and %s %lld; they must be the same", vt_source_spec(pool),
-                       (long long)n, vt_source_spec(test), (long long)m);
-    for (int64_t i = 0; i < n; i++)
-        if (strcmp(vt_source_class_name(pool, i), vt_source_class_name(test, i)) != 0)
+        return vt_fail(err, VT_EINVAL, "%s has %lld classes and %s has %lld; few-shot needs the same classes",
+                       vt_source_spec(pool), (long long)n, vt_source_spec(test), (long long)m);
+    for (int64_t c = 0; c < n; c++)
+        if (strcmp(vt_source_class_name(pool, c), vt_source_class_name(test, c)) != 0)
             return vt_fail(err, VT_EINVAL,
-                           "class %lld is '%s' in %s and '%s' in %s; they must be the same, in one order", (long long)i,
-                           vt_source_class_name(pool, i), vt_source_spec(pool), vt_source_class_name(test, i),
-                           vt_source_spec(test));
+                           "class %lld is \"%s\" in %s and \"%s\" in %s; few-shot needs the same classes in the same "
+                           "order: give both the same classes=FILE",
+                           (long long)c, vt_source_class_name(pool, c), vt_source_spec(pool),
+                           vt_source_class_name(test, c), vt_source_spec(test));
     return VT_OK;
 }
 
@@ -319,7 +320,6 @@ static vt_status check_options(const vt_fewshot_options *o, vt_err *err)
 static vt_status check_classes(const vt_eval_pass *train, const vt_eval_pass *test, vt_err *err)
 {
     const vt_source *pool = train->source, *tested = test->source;
-    int64_t classes = vt_source_classes(pool);
     assert(!train->label_map);
     if (!vt_source_has_single_labels(pool) || !vt_source_has_single_labels(tested))
         return vt_fail(
@@ -327,20 +327,7 @@ static vt_status check_classes(const vt_eval_pass *train, const vt_eval_pass *te
             "few-shot evaluation needs exactly one class for every image; labels=FILE gives some image of %s "
             "none or several",
             vt_source_spec(vt_source_has_single_labels(pool) ? tested : pool));
-    if (test->label_map)
-        return VT_OK;
-    if (vt_source_classes(tested) != classes)
-        return vt_fail(err, VT_EINVAL, "%s has %lld classes and %s has %lld; few-shot needs the same classes",
-                       vt_source_spec(pool), (long long)classes, vt_source_spec(tested),
-                       (long long)vt_source_classes(tested));
-    for (int64_t c = 0; c < classes; c++)
-        if (strcmp(vt_source_class_name(pool, c), vt_source_class_name(tested, c)) != 0)
-            return vt_fail(err, VT_EINVAL,
-                           "class %lld is \"%s\" in %s and \"%s\" in %s; few-shot needs the same classes in the same "
-                           "order: give both the same classes=FILE",
-                           (long long)c, vt_source_class_name(pool, c), vt_source_spec(pool),
-                           vt_source_class_name(tested, c), vt_source_spec(tested));
-    return VT_OK;
+    return test->label_map ? VT_OK : vt_fewshot_check_classes(pool, tested, err);
 }
 
 vt_status vt_fewshot(const vt_eval_pass *train, const vt_eval_pass *test, const vt_fewshot_options *o,

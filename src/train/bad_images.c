@@ -26,23 +26,23 @@ static void tell_train(void *context, int64_t sample, const char *why)
 {
     vt_trainer *tr = context;
     if (!tr->replay)
-        tell(tr, "data.train", tr->source, &tr->bad, sample, tr->state.step + 1, why);
+        tell(tr, "data.train", tr->data.train, &tr->bad, sample, tr->state.step + 1, why);
 }
 
 static void tell_eval(void *context, int64_t sample, const char *why)
 {
     vt_trainer *tr = context;
-    tell(tr, "data.eval", tr->eval_source, &tr->eval_bad, sample, tr->state.step, why);
+    tell(tr, "data.eval", tr->data.eval, &tr->eval_bad, sample, tr->state.step, why);
 }
 
 void vt_trainer_open_bad(vt_trainer *tr)
 {
     static const char key[] = "data.max_bad";
     tr->bad = (vt_bad_list){.name = key, .tell = tell_train, .context = tr};
-    tr->bad.limit = vt_recipe_max_bad(tr->recipe, vt_source_count(tr->source));
+    tr->bad.limit = vt_recipe_max_bad(tr->recipe, vt_source_count(tr->data.train));
     tr->eval_bad = (vt_bad_list){.name = key, .tell = tell_eval, .context = tr};
-    if (tr->eval_source)
-        tr->eval_bad.limit = vt_recipe_max_bad(tr->recipe, vt_source_count(tr->eval_source));
+    if (tr->data.eval)
+        tr->eval_bad.limit = vt_recipe_max_bad(tr->recipe, vt_source_count(tr->data.eval));
 }
 
 vt_status vt_trainer_take_bad(vt_trainer *tr, vt_err *err)
@@ -53,14 +53,14 @@ vt_status vt_trainer_take_bad(vt_trainer *tr, vt_err *err)
     json_array_foreach(tr->state.bad, i, entry)
     {
         int64_t sample = (int64_t)json_integer_value(entry);
-        if (sample >= vt_source_count(tr->source))
+        if (sample >= vt_source_count(tr->data.train))
             return vt_fail(err, VT_EFORMAT, "%s: state.json lists bad sample %lld, and data.train has %lld",
-                           tr->result->checkpoint, (long long)sample, (long long)vt_source_count(tr->source));
+                           tr->result->checkpoint, (long long)sample, (long long)vt_source_count(tr->data.train));
         vt_bad_add(&tr->bad, sample);
     }
     if (tr->bad.count > 0)
         vt_log(VT_LOG_INFO, "%lld of %lld images of data.train were found bad before (data.max_bad)",
-               (long long)tr->bad.count, (long long)vt_source_count(tr->source));
+               (long long)tr->bad.count, (long long)vt_source_count(tr->data.train));
     return VT_OK;
 }
 

@@ -70,7 +70,7 @@ static void log_step_metrics(vt_trainer *tr)
     const vt_progress *p = &tr->progress;
     vt_run_log_metrics(&tr->run, json_pack("{s:I, s:I, s:f, s:o, s:f, s:f, s:o, s:f, s:f, s:f}", "step",
                                            (json_int_t)p->step, "images", (json_int_t)p->images, "epoch",
-                                           (double)p->images / (double)vt_source_count(tr->source), "loss",
+                                           (double)p->images / (double)vt_source_count(tr->data.train), "loss",
                                            vt_json_number(p->loss), "accuracy", p->accuracy, "lr", p->lr, "grad_norm",
                                            vt_json_number(p->grad_norm), "images_per_s", p->images_per_second,
                                            "data_wait", p->data_wait, "elapsed", vt_trainer_elapsed(tr)));
@@ -89,10 +89,10 @@ vt_status vt_trainer_stop(vt_trainer *tr, vt_err *err)
  * of training steps, of which it is a third. */
 static double final_eval_seconds(const vt_trainer *tr)
 {
-    if (!tr->eval_source || tr->eval_seconds > 0)
+    if (!tr->data.eval || tr->eval_seconds > 0)
         return tr->eval_seconds;
     int64_t trained = tr->state.step - tr->first_step;
-    return tr->step_seconds / (double)(trained * tr->t.batch) / 3 * (double)vt_source_count(tr->eval_source);
+    return tr->step_seconds / (double)(trained * tr->t.batch) / 3 * (double)vt_source_count(tr->data.eval);
 }
 
 /* Ends the run in time: when what is left of max_minutes is just enough for the cooldown, it starts. The cooldown keeps
@@ -136,8 +136,8 @@ vt_status vt_trainer_after_step(vt_trainer *tr, bool log_step, bool watch, vt_er
         vt_trainer_log_watch(tr);
     heed_time(tr);
     bool save_now = vt_trainer_due(tr->state.step, tr->t.save_every) && !last,
-         eval_now = tr->eval_source && vt_trainer_due(tr->state.step, tr->t.eval_every) && !last,
-         shots_now = tr->shots_pool && vt_trainer_due(tr->state.step, tr->t.fewshot_every) && !last;
+         eval_now = tr->data.eval && vt_trainer_due(tr->state.step, tr->t.eval_every) && !last,
+         shots_now = tr->data.shots && vt_trainer_due(tr->state.step, tr->t.fewshot_every) && !last;
     if (eval_now)
         VT_TRY(vt_trainer_evaluate(tr, err));
     if (shots_now)

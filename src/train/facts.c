@@ -3,34 +3,21 @@
  * Shapes tell most of a model. What they cannot tell (heads, the form of GELU, the norms' epsilon, which vector is the
  * feature, mean and std of pixels) is taken, in this order, from the recipe, from config.json, or from what the program
  * that wrote the names always does. Nothing is guessed: a fact that nobody tells is an error with the key to set. */
-#include <math.h>
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
-#include "base/log.h"
 #include "train/foreign_internal.h"
 
-enum { MAX_FACTS = 24, VALUE_BYTES = 160 };
-
-/* Keys and their values as a person would type them. */
-typedef struct {
-    struct {
-        const char *key;
-        char value[VALUE_BYTES];
-    } list[MAX_FACTS];
-    int n;
-} facts;
-
-static void tell(facts *s, const char *key, const char *fmt, ...) VT_PRINTF(3, 4);
-static void tell(facts *s, const char *key, const char *fmt, ...)
+void vt_facts_tell(vt_facts *s, const char *key, const char *fmt, ...)
 {
     va_list arguments;
     va_start(arguments, fmt);
+    assert(s->n < VT_MAX_FACTS);
     s->list[s->n].key = key;
-    (void)vsnprintf(s->list[s->n++].value, VALUE_BYTES, fmt, arguments);
+    (void)vsnprintf(s->list[s->n++].value, VT_FACT_BYTES, fmt, arguments);
     va_end(arguments);
 }
 
@@ -105,7 +92,7 @@ static bool covers(const vt_foreign_shape *s, int64_t h, int64_t w, bool *class_
 vt_status vt_foreign_grid(const vt_foreign *f, const vt_foreign_shape *s, vt_size image, int64_t *rows, int64_t *cols,
                           bool *class_row, vt_err *err)
 {
-    vt_size own = vt_foreign_image(f, s->patch);
+    vt_size own = vt_foreign_image(f);
     *rows = own.height / s->patch, *cols = own.width / s->patch;
     if (covers(s, *rows, *cols, class_row))
         return VT_OK;
@@ -121,193 +108,6 @@ vt_status vt_foreign_grid(const vt_foreign *f, const vt_foreign_shape *s, vt_siz
                    "%s has %lld positions, which are no square of patches%s, and no config.json tells the images; set "
                    "model.image to those that it was made for (HEIGHTxWIDTH)",
                    f->path, (long long)s->positions, s->class_token ? " (and a class token)" : "");
-}
-
-/* --- what config.json tells -----------------------------------------------------------------------------------------
- */
-
-/* transformers leaves out what has its default; these are the defaults of its configuration classes. */
-static const struct {
-    const char *type, *section; /* section: where a model of images and text keeps it */
-    int64_t heads, image;
-    const char *gelu;
-    double eps;
-    const char *head; /* of its features */
-} families[] = {
-    {"vit", NULL, 12, 224, "gelu", 1e-12, "tok"},
-    {"dinov2", NULL, 12, 224, "gelu", 1e-6, "tok"},
-    {"dinov2_with_registers", NULL, 12, 224, "gelu", 1e-6, "tok"},
-    {"siglip_vision_model", NULL, 12, 224, "gelu_pytorch_tanh", 1e-6, "map"},
-    {"siglip", "vision_config", 12, 224, "gelu_pytorch_tanh", 1e-6, "map"},
-    {"clip_vision_model", NULL, 12, 224, "quick_gelu", 1e-5, "tok"},
-    {"clip", "vision_config", 12, 224, "quick_gelu", 1e-5, "tok"},
-};
-
-/* Other programs' words for GELU. */
-static const struct {
-    const char *word, *gelu;
-} gelus[] = {{"gelu", "erf"},       {"gelu_pytorch_tanh", "tanh"}, {"gelu_new", "tanh"},
-             {"gelu_tanh", "tanh"}, {"quick_gelu", "quick"},       {"quickgelu", "quick"}};
-
-static const char *gelu_of(const char *word)
-{
-    for (size_t i = 0; word && i < VT_COUNT_OF(gelus); i++)
-        if (strcmp(gelus[i].word, word) == 0)
-            return gelus[i].gelu;
-    return NULL;
-}
-
-/* The row of families that config.json is of, or -1. */
-static int family_of(const vt_foreign *f)
-{
-    const char *type = json_string_value(json_object_get(f->config, "model_type"));
-    for (size_t i = 0; type && i < VT_COUNT_OF(families); i++)
-        if (strcmp(families[i].type, type) == 0)
-            return (int)i;
-    return -1;
-}
-
-static const json_t *family_section(const vt_foreign *f, int family)
-{
-    const char *name = families[family].section;
-    return name ? json_object_get(f->config, name) : f->config;
-}
-
-static int64_t whole(const json_t *object, const char *key, int64_t fallback)
-{
-    const json_t *value = json_object_get(object, key);
-    return json_is_integer(value) ? json_integer_value(value) : fallback;
-}
-
-/* A side, or a pair of them, or timm's (3, height, width). */
-static vt_size size_of(const json_t *value)
-{
-    size_t n = json_array_size(value);
-    if (json_is_integer(value))
-        return (vt_size){json_integer_value(value), json_integer_value(value)};
-    if (n != 2 && n != 3)
-        return (vt_size){0};
-    return (vt_size){json_integer_value(json_array_get(value, n - 2)),
-                     json_integer_value(json_array_get(value, n - 1))};
-}
-
-static vt_size sane(vt_size s)
-{
-    bool fine = s.height > 0 && s.width > 0 && s.height <= 65536 && s.width <= 65536;
-    return fine ? s : (vt_size){0};
-}
-
-vt_size vt_foreign_image(const vt_foreign *f, int64_t patch)
-{
-    int family = family_of(f);
-    (void)patch;
-    if (f->own)
-        return (vt_size){f->info.model.image_height, f->info.model.image_width};
-    if (family >= 0) {
-        const json_t *size = json_object_get(family_section(f, family), "image_size");
-        return sane(size ? size_of(size) : (vt_size){families[family].image, families[family].image});
-    }
-    const json_t *size = json_object_get(json_object_get(f->config, "model_args"), "img_size");
-    if (!size)
-        size = json_object_get(json_object_get(f->config, "pretrained_cfg"), "input_size");
-    return sane(size_of(size));
-}
-
-static void tell_colours(facts *s, const char *key, const json_t *list)
-{
-    if (json_array_size(list) == 3)
-        tell(s, key, "[%.9g, %.9g, %.9g]", json_number_value(json_array_get(list, 0)),
-             json_number_value(json_array_get(list, 1)), json_number_value(json_array_get(list, 2)));
-}
-
-/* transformers: config.json and preprocessor_config.json. */
-static void tell_family(const vt_foreign *f, int family, facts *s)
-{
-    const json_t *c = family_section(f, family), *eps = json_object_get(c, "layer_norm_eps");
-    const char *act = json_string_value(json_object_get(c, "hidden_act"));
-    tell(s, "model.heads", "%lld", (long long)whole(c, "num_attention_heads", families[family].heads));
-    if (gelu_of(act ? act : families[family].gelu))
-        tell(s, "model.gelu", "%s", gelu_of(act ? act : families[family].gelu));
-    tell(s, "model.norm_eps", "%.17g", json_is_number(eps) ? json_number_value(eps) : families[family].eps);
-    tell(s, "model.head", "%s", families[family].head);
-    tell_colours(s, "data.mean", json_object_get(f->preprocessor, "image_mean"));
-    tell_colours(s, "data.std", json_object_get(f->preprocessor, "image_std"));
-}
-
-static bool is_digits(const char *s)
-{
-    return *s && s[strspn(s, "0123456789")] == '\0';
-}
-
-/* timm's plain architectures (vit_small_patch16_224, deit_..., deit3_...) and its DINOv2: exact GELU, epsilon 1e-6,
- * heads of 64, at most 16 where the model is plain. Other names (clip, siglip, ...) have each their own habits. */
-static bool is_plain_timm(const char *architecture, bool *dinov2)
-{
-    const char *patch = strstr(architecture, "_patch"), *last = strrchr(architecture, '_');
-    *dinov2 = vt_has_suffix(architecture, "_dinov2");
-    bool vit = vt_has_prefix(architecture, "vit_") || vt_has_prefix(architecture, "deit_") ||
-               vt_has_prefix(architecture, "deit3_");
-    if (!vit || !patch || !last)
-        return false;
-    return *dinov2 ||
-           (patch + strlen("_patch") + strspn(patch + strlen("_patch"), "0123456789") == last && is_digits(last + 1));
-}
-
-/* timm: architecture, model_args and pretrained_cfg of config.json. */
-static void tell_timm(const vt_foreign *f, const vt_foreign_shape *shape, facts *s)
-{
-    const json_t *args = json_object_get(f->config, "model_args"), *cfg = json_object_get(f->config, "pretrained_cfg");
-    const char *architecture = json_string_value(json_object_get(f->config, "architecture"));
-    const char *pool = json_string_value(json_object_get(f->config, "global_pool"));
-    const char *act = json_string_value(json_object_get(args, "act_layer"));
-    bool dinov2 = false, plain = architecture && is_plain_timm(architecture, &dinov2);
-    int64_t heads = plain ? (shape->width <= 1024 || dinov2 ? shape->width / 64 : 16) : 0;
-    if (json_string_value(json_object_get(args, "global_pool")))
-        pool = json_string_value(json_object_get(args, "global_pool"));
-    heads = whole(args, "num_heads", heads);
-    if (heads > 0)
-        tell(s, "model.heads", "%lld", (long long)heads);
-    if (gelu_of(act) || plain)
-        tell(s, "model.gelu", "%s", gelu_of(act) ? gelu_of(act) : "erf");
-    if (plain)
-        tell(s, "model.norm_eps", "1e-6");
-    if (pool && (strcmp(pool, "token") == 0 || strcmp(pool, "avg") == 0 || strcmp(pool, "map") == 0))
-        tell(s, "model.head", "%s", strcmp(pool, "token") == 0 ? "tok" : strcmp(pool, "avg") == 0 ? "gap" : "map");
-    tell_colours(s, "data.mean", json_object_get(cfg, "mean"));
-    tell_colours(s, "data.std", json_object_get(cfg, "std"));
-}
-
-/* vitro's own config.json says everything. */
-static void tell_own(const vt_foreign *f, facts *s)
-{
-    const vt_model_config *c = &f->info.model;
-    tell(s, "model.heads", "%lld", (long long)c->heads);
-    tell(s, "model.gelu", "%s", vt_gelu_names[c->gelu]);
-    tell(s, "model.norm_eps", "%.17g", c->norm_eps);
-    tell(s, "model.head", "%s", vt_head_names[c->head]);
-    tell(s, "model.positions", "%s", vt_positions_names[c->positions]);
-    double mean[3], std[3];
-    for (int i = 0; i < 3; i++) {
-        std[i] = 1.0 / (255.0 * (double)f->info.pixels.scale[i]);
-        mean[i] = -(double)f->info.pixels.offset[i] * std[i];
-    }
-    tell(s, "data.mean", "[%.12g, %.12g, %.12g]", mean[0], mean[1], mean[2]);
-    tell(s, "data.std", "[%.12g, %.12g, %.12g]", std[0], std[1], std[2]);
-    tell(s, "data.orient", "%s", f->info.orient ? "exif" : "none");
-}
-
-/* big_vision has one form of everything, and all its configurations scale pixels to -1 .. 1. */
-static void tell_flax(const vt_foreign *f, const vt_foreign_shape *shape, facts *s)
-{
-    if (f->heads_seen > 0)
-        tell(s, "model.heads", "%lld", (long long)f->heads_seen);
-    tell(s, "model.gelu", "tanh");
-    tell(s, "model.norm_eps", "1e-6");
-    tell(s, "model.head", "%s", shape->map ? "map" : shape->class_token ? "tok" : "gap");
-    if (shape->positions == 0)
-        tell(s, "model.positions", "sincos2d");
-    tell(s, "data.mean", "[0.5, 0.5, 0.5]");
-    tell(s, "data.std", "[0.5, 0.5, 0.5]");
 }
 
 /* --- into the recipe ------------------------------------------------------------------------------------------------
@@ -327,7 +127,7 @@ static bool is_given(const vt_recipe *r, const char *key)
     return key_exists(key, &i) && r->given[i];
 }
 
-static const char *told(const facts *s, const char *key)
+static const char *told(const vt_facts *s, const char *key)
 {
     for (int i = 0; i < s->n; i++)
         if (strcmp(s->list[i].key, key) == 0)
@@ -341,13 +141,13 @@ static vt_status set(vt_recipe *r, const char *key, const char *value, vt_err *e
 }
 
 /* What nobody told: one sentence with every key and what it may be. */
-static void missing(const vt_recipe *r, const facts *s, const char *key, const char *candidates, vt_text *list)
+static void missing(const vt_recipe *r, const vt_facts *s, const char *key, const char *candidates, vt_text *list)
 {
     if (!is_given(r, key) && !told(s, key))
         vt_text_addf(list, "%s%s (%s)", list->len ? ", " : "", key, candidates);
 }
 
-static vt_status check_told(const vt_foreign *f, const vt_recipe *r, const vt_foreign_shape *shape, const facts *s,
+static vt_status check_told(const vt_foreign *f, const vt_recipe *r, const vt_foreign_shape *shape, const vt_facts *s,
                             vt_err *err)
 {
     vt_text list = {0};
@@ -373,7 +173,7 @@ static vt_status check_told(const vt_foreign *f, const vt_recipe *r, const vt_fo
 }
 
 /* model.shape from the tensors; one that was given may differ in heads and patch alone. */
-static vt_status adopt_shape(const vt_foreign *f, const vt_foreign_shape *s, const facts *told_facts, vt_recipe *r,
+static vt_status adopt_shape(const vt_foreign *f, const vt_foreign_shape *s, const vt_facts *told_facts, vt_recipe *r,
                              vt_err *err)
 {
     vt_model_config c = {.patch = s->patch};
@@ -389,33 +189,33 @@ static vt_status adopt_shape(const vt_foreign *f, const vt_foreign_shape *s, con
     const char *value = told(told_facts, "model.heads");
     if (heads == 0 && value)
         VT_TRY(vt_parse_i64(value, &heads, err));
-    char shape[VALUE_BYTES];
+    char shape[VT_FACT_BYTES];
     (void)snprintf(shape, sizeof shape, "w%lld-d%lld-m%lld-h%lld-p%lld", (long long)s->width, (long long)s->depth,
                    (long long)s->mlp, (long long)heads, (long long)s->patch);
     return vt_keys_set(vt_recipe_keys, vt_n_recipe_keys, r, "model.shape", shape, err);
 }
 
 /* Parts of the model that a shape showed. */
-static void tell_shape(const vt_foreign_shape *s, bool class_row, facts *list)
+static void tell_shape(const vt_foreign_shape *s, bool class_row, vt_facts *list)
 {
-    tell(list, "model.class_token", "%s", !s->class_token ? "none" : class_row ? "position" : "plain");
-    tell(list, "model.registers", "%lld", (long long)s->registers);
-    tell(list, "model.mlp_kind", "%s", s->swiglu ? "swiglu" : "gelu");
-    tell(list, "model.layer_scale", "%s", s->layer_scale ? "1e-5" : "0");
-    tell(list, "model.norm_pre", "%s", s->norm_pre ? "true" : "false");
-    tell(list, "model.qk_norm", "%s", s->qk_norm ? "true" : "false");
-    tell(list, "model.norm_pooled", "%s", s->norm_pooled ? "true" : "false");
-    tell(list, "model.representation", "%lld", (long long)s->representation);
+    vt_facts_tell(list, "model.class_token", "%s", !s->class_token ? "none" : class_row ? "position" : "plain");
+    vt_facts_tell(list, "model.registers", "%lld", (long long)s->registers);
+    vt_facts_tell(list, "model.mlp_kind", "%s", s->swiglu ? "swiglu" : "gelu");
+    vt_facts_tell(list, "model.layer_scale", "%s", s->layer_scale ? "1e-5" : "0");
+    vt_facts_tell(list, "model.norm_pre", "%s", s->norm_pre ? "true" : "false");
+    vt_facts_tell(list, "model.qk_norm", "%s", s->qk_norm ? "true" : "false");
+    vt_facts_tell(list, "model.norm_pooled", "%s", s->norm_pooled ? "true" : "false");
+    vt_facts_tell(list, "model.representation", "%lld", (long long)s->representation);
 }
 
-static vt_status adopt_image(const vt_foreign *f, const vt_foreign_shape *s, facts *list, vt_recipe *r, vt_err *err)
+static vt_status adopt_image(const vt_foreign *f, const vt_foreign_shape *s, vt_facts *list, vt_recipe *r, vt_err *err)
 {
     int64_t rows = 0, cols = 0;
     bool class_row = false, given = is_given(r, "model.image");
     if (s->positions > 0)
         VT_TRY(vt_foreign_grid(f, s, given ? r->model.image : (vt_size){0}, &rows, &cols, &class_row, err));
     tell_shape(s, class_row && !f->flax, list); /* big_vision adds an old class position to the token */
-    vt_size image = vt_foreign_image(f, s->patch);
+    vt_size image = vt_foreign_image(f);
     if (rows > 0 && (image.height / s->patch != rows || image.width / s->patch != cols))
         image = (vt_size){rows * s->patch, cols * s->patch};
     if (given)
@@ -426,59 +226,27 @@ static vt_status adopt_image(const vt_foreign *f, const vt_foreign_shape *s, fac
     return VT_OK;
 }
 
-/* ", bicubic": how the file's own program resizes (timm's word, Pillow's number in transformers); "" is TensorFlow's
- * way. */
-static const char *resize_method(const vt_foreign *f)
-{
-    const char *word =
-        json_string_value(json_object_get(json_object_get(f->config, "pretrained_cfg"), "interpolation"));
-    int64_t number = whole(f->preprocessor, "resample", 0);
-    if (number == 3 || (word && strcmp(word, "bicubic") == 0))
-        return ", bicubic";
-    return number == 2 || (word && strcmp(word, "bilinear") == 0) ? ", bilinear" : "";
-}
-
-/* What evaluation does to an image, where nobody said: as the file's own program does, by shares of the side. */
+/* What evaluation does to an image, where nobody said: as the file's own program does. */
 static vt_status adopt_preprocess(const vt_foreign *f, vt_recipe *r, vt_err *err)
 {
-    int64_t h = r->model.image.height, w = r->model.image.width;
-    const json_t *crop = json_object_get(json_object_get(f->config, "pretrained_cfg"), "crop_pct");
-    int64_t shortest = whole(json_object_get(f->preprocessor, "size"), "shortest_edge", 0),
-            cropped = whole(json_object_get(f->preprocessor, "crop_size"), "height", shortest);
-    double share = json_is_number(crop) ? json_number_value(crop) : 0;
-    char list[VALUE_BYTES];
-    if (shortest > 0 && cropped > 0)
-        share = (double)cropped / (double)shortest;
-    if (f->own && h == f->info.model.image_height && w == f->info.model.image_width)
+    char list[VT_FACT_BYTES];
+    vt_size image = r->model.image;
+    if (f->own && image.height == f->info.model.image_height && image.width == f->info.model.image_width)
         return set(r, "data.eval_preprocess", f->info.preprocess, err);
-    if (h == w && share >= 0.1 && share <= 1.0)
-        (void)snprintf(list, sizeof list, "[resize_small(%lld%s), center_crop(%lld)]",
-                       (long long)floor((double)h / share), resize_method(f), (long long)h);
-    else if (h == w)
-        (void)snprintf(list, sizeof list, "[resize(%lld%s)]", (long long)h, resize_method(f));
-    else
-        (void)snprintf(list, sizeof list, "[resize(%lld, %lld%s)]", (long long)h, (long long)w, resize_method(f));
+    vt_facts_preprocess(f, image, list);
     return set(r, "data.eval_preprocess", list, err);
 }
 
 vt_status vt_foreign_adopt(const vt_foreign *f, vt_recipe *r, vt_err *err)
 {
-    facts list = {0};
+    vt_facts list = {0};
     vt_foreign_shape shape;
     VT_TRY(vt_foreign_shape_of(f, &shape, err));
-    int family = family_of(f);
-    if (f->own)
-        tell_own(f, &list);
-    else if (f->flax)
-        tell_flax(f, &shape, &list);
-    else if (family >= 0)
-        tell_family(f, family, &list);
-    else
-        tell_timm(f, &shape, &list);
+    vt_facts_of_config(f, &shape, &list);
     if (shape.head_width > 0 && !told(&list, "model.heads"))
-        tell(&list, "model.heads", "%lld", (long long)(shape.width / shape.head_width));
+        vt_facts_tell(&list, "model.heads", "%lld", (long long)(shape.width / shape.head_width));
     if (!told(&list, "model.head") && (shape.map || !shape.class_token))
-        tell(&list, "model.head", "%s", shape.map ? "map" : "gap");
+        vt_facts_tell(&list, "model.head", "%s", shape.map ? "map" : "gap");
     VT_TRY(check_told(f, r, &shape, &list, err));
     VT_TRY(adopt_shape(f, &shape, &list, r, err));
     VT_TRY(adopt_image(f, &shape, &list, r, err));

@@ -450,8 +450,13 @@ vt_status vt_foreign_name_classes(vt_foreign *f, const char *path, vt_err *err)
 
 int64_t vt_foreign_classes(const vt_foreign *f)
 {
-    const vt_foreign_tensor *head = vt_foreign_tensor_of(f, "head.weight");
-    return head && head->n_dims == 2 ? head->dims[0] : 0;
+    const vt_foreign_tensor *head = vt_foreign_tensor_of(f, "head.weight"),
+                            *before = vt_foreign_tensor_of(f, "pre_logits.weight");
+    if (!before)
+        before = vt_foreign_tensor_of(f, "patch_embed.proj.weight");
+    if (!head || head->n_dims != 2 || !before || head->dims[1] != before->dims[0])
+        return 0; /* or it takes more than the features: transformers' DINOv2, also the mean of the patches */
+    return head->dims[0];
 }
 
 char *const *vt_foreign_class_names(const vt_foreign *f)

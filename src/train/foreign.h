@@ -29,7 +29,8 @@ bool vt_foreign_is_own(const char *path);
  * given, data.eval_preprocess. Messages name every key that is missing, with its candidates. */
 vt_status vt_foreign_adopt(const vt_foreign *f, vt_recipe *r, vt_err *err) VT_MUST_USE;
 
-/* Width of the file's classifier, 0: it has none; the names of its classes, or NULL where they are bare numbers. */
+/* Width of the file's classifier, 0: it has none, or none that takes the features alone; the names of its classes, or
+ * NULL where they are bare numbers. */
 int64_t vt_foreign_classes(const vt_foreign *f);
 char *const *vt_foreign_class_names(const vt_foreign *f);
 

@@ -1,4 +1,5 @@
-/* What the files of a foreign model share: foreign.c (tensors and names), facts.c (configuration), foreign_load.c. */
+/* What the files of a foreign model share: foreign.c (tensors and names), facts.c and facts_config.c
+ * (configuration), foreign_load.c. */
 #ifndef VT_TRAIN_FOREIGN_INTERNAL_H
 #define VT_TRAIN_FOREIGN_INTERNAL_H
 
@@ -68,6 +69,23 @@ vt_status vt_foreign_grid(const vt_foreign *f, const vt_foreign_shape *s, vt_siz
                           bool *class_row, vt_err *err) VT_MUST_USE;
 
 /* The images of the file's own positions as config.json tells; 0 x 0: it does not. */
-vt_size vt_foreign_image(const vt_foreign *f, int64_t patch);
+vt_size vt_foreign_image(const vt_foreign *f);
+
+enum { VT_MAX_FACTS = 24, VT_FACT_BYTES = 160 };
+
+/* Keys and their values as a person would type them. */
+typedef struct {
+    struct {
+        const char *key;
+        char value[VT_FACT_BYTES];
+    } list[VT_MAX_FACTS];
+    int n;
+} vt_facts;
+void vt_facts_tell(vt_facts *s, const char *key, const char *fmt, ...) VT_PRINTF(3, 4);
+
+/* What the program that wrote the file tells of the model and its pixels, in config.json or by its habits. */
+void vt_facts_of_config(const vt_foreign *f, const vt_foreign_shape *shape, vt_facts *list);
+/* What evaluation does to an image, as that program does it, for a model of images of this size: an operation list. */
+void vt_facts_preprocess(const vt_foreign *f, vt_size image, char list[VT_FACT_BYTES]);
 
 #endif

@@ -13,6 +13,7 @@ typedef struct {
     vt_model *m;
     vt_device *device;
     const vt_foreign_use *use;
+    vt_foreign_shape shape;
     bool keep_head;
     int64_t *class_rows;   /* class of the model -> class of the file, where their order differs; or NULL */
     unsigned *covered;     /* a bit for each part of each parameter */
@@ -42,16 +43,14 @@ static int64_t class_of(const vt_foreign *f, const char *name)
     return -1;
 }
 
-/* Whether the classes of both are the same by name; fills class_rows where the order differs. */
+/* Whether the classes of both are the same by name, never by number; fills class_rows where the order differs. */
 static bool same_classes(load *l)
 {
     const vt_foreign *f = l->f;
     int64_t n = l->m->config.classes;
-    if (vt_foreign_classes(f) != n || (f->class_names == NULL) != (l->use->class_names == NULL))
+    if (vt_foreign_classes(f) != n || !f->class_names || !l->use->class_names)
         return false;
     bool ordered = true;
-    if (!f->class_names)
-        return true;
     l->class_rows = vt_xcalloc((size_t)n, sizeof *l->class_rows);
     for (int64_t i = 0; i < n; i++) {
         bool here = strcmp(f->class_names[i], l->use->class_names[i]) == 0;
@@ -67,18 +66,37 @@ static bool same_classes(load *l)
     return true;
 }
 
+/* Why the model's classifier begins anew. */
+static void note_new_head(load *l, int64_t file, int64_t model)
+{
+    if (file == 0)
+        note(l, "new classifier: the file has none%s",
+             vt_foreign_tensor_of(l->f, "head.weight") ? " that takes the features" : "");
+    else if (!l->f->class_names || !l->use->class_names)
+        note(l,
+             "new classifier: classes are matched by name, and %s no names (model.class_names=FILE, classes=FILE in "
+             "DATA)",
+             l->f->class_names     ? "the data have"
+             : l->use->class_names ? "the file has"
+                                   : "both sides have");
+    else
+        note(l, "new classifier: its %lld classes are not the data's %lld by name", (long long)file, (long long)model);
+}
+
 static vt_status decide_head(load *l, vt_err *err)
 {
     int64_t file = vt_foreign_classes(l->f), model = l->m->config.classes;
+    const vt_foreign_tensor *head = vt_foreign_tensor_of(l->f, "head.weight");
     if (l->use->any_classes && file != model && model > 0)
         return vt_fail(err, VT_EINVAL, "%s has a classifier of %lld classes; the model has %lld", l->f->path,
                        (long long)file, (long long)model);
     l->keep_head = model > 0 && (l->use->any_classes || same_classes(l));
-    if (model > 0 && !l->keep_head && file > 0)
-        note(l, "new classifier: its %lld classes are not the data's %lld by name", (long long)file, (long long)model);
-    else if (model > 0 && !l->keep_head)
-        note(l, "new classifier: the file has none");
-    else if (l->class_rows)
+    if (file == 0 && head && head->n_dims == 2)
+        note(l, "its classifier is left out: it takes %lld numbers, not the features (DINOv2's: the patches' mean too)",
+             (long long)head->dims[1]);
+    if (model > 0 && !l->keep_head)
+        note_new_head(l, file, model);
+    else if (model > 0 && !l->use->any_classes)
         note(l, "classifier kept, its classes matched by name");
     return VT_OK;
 }
@@ -154,9 +172,7 @@ static vt_status put_positions(load *l, const vt_tensor *t, const float *numbers
     const vt_model *m = l->m;
     int64_t rows = 0, cols = 0, width = m->config.width;
     bool class_row = false, wants_row = t->count > m->patches * width;
-    vt_foreign_shape shape;
-    VT_TRY(vt_foreign_shape_of(l->f, &shape, err));
-    VT_TRY(vt_foreign_grid(l->f, &shape, (vt_size){m->config.image_height, m->config.image_width}, &rows, &cols,
+    VT_TRY(vt_foreign_grid(l->f, &l->shape, (vt_size){m->config.image_height, m->config.image_width}, &rows, &cols,
                            &class_row, err));
     const float *grid = numbers + (class_row ? width : 0);
     if (class_row && wants_row) {
@@ -315,6 +331,7 @@ static vt_status add_class_position(load *l, vt_err *err)
 static vt_status load_all(load *l, vt_err *err)
 {
     int zeroed = 0;
+    VT_TRY(vt_foreign_shape_of(l->f, &l->shape, err)); /* the file may be another one than was adopted */
     VT_TRY(decide_head(l, err));
     for (int i = 0; i < l->f->n_pieces; i++)
         VT_TRY(load_piece(l, &l->f->pieces[i], err));

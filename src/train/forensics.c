@@ -86,9 +86,9 @@ static void name_sample(const vt_trainer *tr, vt_first_bad *bad, int64_t positio
     char name[256];
     if (bad->n_samples == VT_MAX_NAMED)
         return;
-    int64_t sample = vt_loader_sample_without(tr->source, tr->t.seed, position, &tr->bad);
+    int64_t sample = vt_loader_sample_without(tr->data.train, tr->t.seed, position, &tr->bad);
     bad->samples = vt_xrealloc(bad->samples, (size_t)(bad->n_samples + 1) * sizeof *bad->samples);
-    bad->samples[bad->n_samples++] = vt_xstrdup(vt_source_sample_name(tr->source, sample, name, sizeof name));
+    bad->samples[bad->n_samples++] = vt_xstrdup(vt_source_sample_name(tr->data.train, sample, name, sizeof name));
 }
 
 /* Whether a tensor consists of one part a sample: all that a pass writes but the gradients of parameters and the

@@ -14,15 +14,11 @@
 #include "base/text.h"
 #include "train/foreign.h"
 
+/* A replay looks at nothing but an update. */
 static vt_status open_data(vt_trainer *tr, vt_err *err)
 {
-    VT_TRY(vt_recipe_open_source(tr->recipe, &tr->source, err));
-    if (tr->replay)
-        return VT_OK;
-    if (tr->recipe->data.eval[0] != '\0')
-        VT_TRY(vt_source_open(&tr->eval_source, tr->recipe->data.eval, err) == VT_OK ? VT_OK
-                                                                                     : vt_prefix(err, "data.eval"));
-    return vt_trainer_open_fewshot(tr, err);
+    return tr->replay ? vt_recipe_open_source(tr->recipe, &tr->data.train, err)
+                      : vt_run_data_open(&tr->data, tr->recipe, err);
 }
 
 /* Takes over the settings of a run that was started before. */
@@ -68,20 +64,11 @@ static void hash_recipe(const vt_recipe *r, char hex[VT_HASH_HEX])
     vt_text_release(&usual);
 }
 
-/* Rows of labels are as wide as any source here needs. */
-static vt_data_facts facts_of(const vt_trainer *tr)
-{
-    vt_data_facts facts = vt_data_facts_of(tr->source);
-    if (tr->eval_source && vt_source_most_labels(tr->eval_source) > facts.most_labels)
-        facts.most_labels = vt_source_most_labels(tr->eval_source);
-    return facts;
-}
-
 /* A replay decodes its few images. */
 static vt_status open_cache(vt_trainer *tr, vt_plan_data *data, vt_err *err)
 {
     const vt_cache_kind kind = tr->replay ? VT_CACHE_NONE : (vt_cache_kind)tr->recipe->data.cache;
-    VT_TRY(vt_cache_open(&tr->cache, kind, tr->source, &tr->t.preprocess, tr->t.workers, err));
+    VT_TRY(vt_cache_open(&tr->cache, kind, tr->data.train, &tr->t.preprocess, tr->t.workers, err));
     tr->t.cache = vt_cache_memory(tr->cache);
     data->sources += vt_cache_resident_bytes(tr->cache);
     return VT_OK;
@@ -89,15 +76,11 @@ static vt_status open_cache(vt_trainer *tr, vt_plan_data *data, vt_err *err)
 
 static vt_status make_plan(vt_trainer *tr, vt_err *err)
 {
-    vt_data_facts facts = facts_of(tr);
-    vt_plan_data data = {.sources = vt_source_resident_bytes(tr->source), .decode = vt_source_decode_bytes(tr->source)};
-    if (tr->eval_source)
-        data.sources += vt_source_resident_bytes(tr->eval_source);
+    vt_data_facts facts = vt_run_data_facts(&tr->data);
     VT_TRY(vt_isa_pick(getenv("VITRO_ISA"), &tr->isa, err));
     VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
-    int64_t representation = tr->t.model.representation;
+    vt_plan_data data = vt_run_data_memory(&tr->data, tr->recipe, &tr->t);
     VT_TRY(open_cache(tr, &data, err));
-    data.fewshot = vt_trainer_fewshot_bytes(tr, representation ? representation : tr->t.model.width);
     VT_TRY(vt_plan_training(&tr->t, tr->isa, &data, &tr->plan, err));
     tr->recipe->train.micro_batch = tr->t.micro_batch;
     tr->recipe->model.classes = tr->t.model.classes;
@@ -108,21 +91,21 @@ static vt_status make_plan(vt_trainer *tr, vt_err *err)
 static void describe(vt_trainer *tr)
 {
     vt_text list = {0};
-    int64_t classes = tr->t.model.classes, named = vt_source_classes(tr->source);
+    int64_t classes = tr->t.model.classes, named = vt_source_classes(tr->data.train);
     tr->info = (vt_checkpoint_info){.model = tr->t.model,
-                                    .named = vt_source_has_names(tr->source),
+                                    .named = vt_source_has_names(tr->data.train),
                                     .pixels = tr->t.pixels,
                                     .loss = (int)tr->t.loss};
     tr->info.class_names = vt_xcalloc((size_t)classes, sizeof *tr->info.class_names);
     for (int64_t c = 0; c < classes; c++)
         tr->info.class_names[c] =
-            c < named ? vt_xstrdup(vt_source_class_name(tr->source, c)) : vt_xasprintf("unused %lld", (long long)c);
+            c < named ? vt_xstrdup(vt_source_class_name(tr->data.train, c)) : vt_xasprintf("unused %lld", (long long)c);
     vt_preprocess_print(&tr->t.eval_preprocess, &list);
     tr->info.orient = tr->t.eval_preprocess.orient;
     tr->info.preprocess = vt_xstrdup(list.s ? list.s : "");
     vt_text_release(&list);
     hash_recipe(tr->recipe, tr->state.recipe_hash);
-    vt_source_fingerprint(tr->source, tr->state.data_hash);
+    vt_source_fingerprint(tr->data.train, tr->state.data_hash);
     tr->state.schedule_steps = tr->t.schedule.steps;
     tr->state.cooldown_steps = tr->t.schedule.cooldown;
     (void)snprintf(tr->state.instruction_set, sizeof tr->state.instruction_set, "%s", tr->isa->bytes);
@@ -131,10 +114,10 @@ static void describe(vt_trainer *tr)
 static vt_status match_eval_classes(vt_trainer *tr, vt_err *err)
 {
     bool permuted = false;
-    if (!tr->eval_source)
+    if (!tr->data.eval)
         return VT_OK;
-    tr->eval_labels = vt_xcalloc((size_t)vt_source_classes(tr->eval_source), sizeof *tr->eval_labels);
-    VT_TRY(vt_checkpoint_match_classes(&tr->info, tr->eval_source, tr->eval_labels, &permuted, err) == VT_OK
+    tr->eval_labels = vt_xcalloc((size_t)vt_source_classes(tr->data.eval), sizeof *tr->eval_labels);
+    VT_TRY(vt_checkpoint_match_classes(&tr->info, tr->data.eval, tr->eval_labels, &permuted, err) == VT_OK
                ? VT_OK
                : vt_prefix(err, "data.eval"));
     if (permuted)
@@ -326,14 +309,14 @@ static vt_status restore_for_replay(vt_trainer *tr, vt_err *err)
 static vt_status set_class_weights(vt_trainer *tr, vt_err *err)
 {
     vt_engine *e = &tr->engine;
-    int64_t n = vt_source_classes(tr->source);
+    int64_t n = vt_source_classes(tr->data.train);
     if (!e->class_weights)
         return VT_OK;
     int64_t *counts = vt_xcalloc((size_t)n, sizeof *counts);
     float *weights = vt_xcalloc((size_t)tr->t.model.classes, sizeof *weights);
-    vt_source_class_counts(tr->source, counts);
+    vt_source_class_counts(tr->data.train, counts);
     vt_status status =
-        vt_recipe_class_weights(tr->recipe, &tr->t, counts, n, vt_source_count(tr->source), weights, err);
+        vt_recipe_class_weights(tr->recipe, &tr->t, counts, n, vt_source_count(tr->data.train), weights, err);
     if (status == VT_OK)
         vt_device_write(&e->device, e->class_weights, weights, (size_t)tr->t.model.classes * sizeof *weights);
     free(counts);
@@ -346,7 +329,7 @@ vt_status vt_trainer_restart_loader(vt_trainer *tr, vt_err *err)
     vt_loader_free(tr->loader);
     tr->loader = NULL;
     vt_loader_options o = vt_engine_loader_options(&tr->engine, tr->t.workers);
-    o.source = tr->source;
+    o.source = tr->data.train;
     o.preprocess = &tr->t.preprocess;
     o.start = tr->state.step * tr->t.batch;
     o.end = (tr->replay ? tr->replay : tr->t.schedule.steps) * tr->t.batch;
@@ -392,7 +375,7 @@ vt_status vt_trainer_open(vt_trainer *tr, const char *run, vt_err *err)
 {
     VT_TRY(open_data(tr, err));
     VT_TRY(adopt_start(tr, run, err));
-    vt_data_facts facts = facts_of(tr);
+    vt_data_facts facts = vt_run_data_facts(&tr->data);
     VT_TRY(vt_recipe_resolve(tr->recipe, &facts, &tr->t, err));
     /* Only now: a wrong recipe leaves no folder behind. */
     VT_TRY(tr->replay ? vt_run_read(&tr->run, run, err) : vt_run_open(&tr->run, run, err));
@@ -430,10 +413,7 @@ void vt_trainer_close(vt_trainer *tr)
     vt_bad_release(&tr->bad);
     vt_bad_release(&tr->eval_bad);
     vt_engine_close(&tr->engine);
-    vt_source_close(tr->source);
-    vt_source_close(tr->eval_source);
-    vt_source_close(tr->shots_pool);
-    vt_source_close(tr->shots_test);
+    vt_run_data_close(&tr->data);
     free(tr->eval_labels);
     vt_checkpoint_info_release(&tr->info);
     vt_train_state_release(&tr->state);

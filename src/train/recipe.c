@@ -294,13 +294,6 @@ int64_t vt_recipe_max_bad(const vt_recipe *r, int64_t samples)
     return most < VT_MAX_BAD ? (int64_t)most : VT_MAX_BAD;
 }
 
-vt_data_facts vt_data_facts_of(const vt_source *source)
-{
-    return (vt_data_facts){.images = vt_source_is_endless(source) ? 0 : vt_source_count(source),
-                           .classes = vt_source_classes(source),
-                           .most_labels = vt_source_most_labels(source)};
-}
-
 vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err)
 {
     *t = (vt_training){0};

@@ -14,8 +14,10 @@
 /* What the orientation that a file notes does to its pixels. */
 typedef enum { VT_ORIENT_EXIF, VT_ORIENT_NONE } vt_orient_kind;
 
-/* What happens when a number is not finite. */
+/* Which images come: each once an epoch, or classes in turns. */
 typedef enum { VT_SAMPLING_NATURAL, VT_SAMPLING_BALANCED } vt_sampling;
+
+/* What happens when a number is not finite. */
 typedef enum { VT_DIVERGED_STOP, VT_DIVERGED_SKIP } vt_on_divergence;
 
 #define VT_MAX_RECIPE_KEYS 256
@@ -131,12 +133,11 @@ typedef struct {
 /* The source of data.train in the order of data.sampling. */
 vt_status vt_recipe_open_source(const vt_recipe *r, vt_source **source, vt_err *err) VT_MUST_USE;
 
-/* What a recipe must know of its training data. */
+/* What a recipe must know of its data (run_data.h). */
 typedef struct {
     int64_t images, classes; /* images 0: they have no end, and no epochs */
     int most_labels;         /* classes of one sample */
 } vt_data_facts;
-vt_data_facts vt_data_facts_of(const vt_source *source);
 
 /* t borrows texts of r. Messages name the key. */
 vt_status vt_recipe_resolve(const vt_recipe *r, const vt_data_facts *data, vt_training *t, vt_err *err) VT_MUST_USE;

@@ -26,9 +26,9 @@ static json_t *describe_skip(const vt_trainer *tr, int64_t update, int64_t back_
     json_t *samples = json_array();
     for (int64_t i = 0; i < tr->t.batch && i < VT_MAX_NAMED; i++) {
         char name[256];
-        int64_t sample = vt_loader_sample_without(tr->source, tr->t.seed, (update - 1) * tr->t.batch + i, &tr->bad);
+        int64_t sample = vt_loader_sample_without(tr->data.train, tr->t.seed, (update - 1) * tr->t.batch + i, &tr->bad);
         (void)json_array_append_new(samples,
-                                    vt_json_text(vt_source_sample_name(tr->source, sample, name, sizeof name)));
+                                    vt_json_text(vt_source_sample_name(tr->data.train, sample, name, sizeof name)));
     }
     return json_pack("{s:I, s:I, s:s, s:o}", "update", (json_int_t)update, "back_to", (json_int_t)back_to, "first_bad",
                      tr->suspect.tensor, "samples", samples);

@@ -56,9 +56,9 @@ static vt_status train_and_evaluate(vt_trainer *tr, vt_err *err)
         vt_trainer_save_after_bad(tr, err);
     VT_TRY(status);
     VT_TRY(vt_trainer_save(tr, true, err));
-    if (tr->shots_pool)
+    if (tr->data.shots)
         VT_TRY(vt_trainer_fewshot(tr, err));
-    return tr->eval_source ? vt_trainer_evaluate(tr, err) : VT_OK;
+    return tr->data.eval ? vt_trainer_evaluate(tr, err) : VT_OK;
 }
 
 vt_status vt_train(vt_recipe *recipe, const char *run, bool fresh, const vt_train_observer *observer,
@@ -74,7 +74,7 @@ vt_status vt_train(vt_recipe *recipe, const char *run, bool fresh, const vt_trai
     result->step = tr.state.step;
     result->images = tr.state.step * tr.t.batch;
     result->bad = tr.bad.count;
-    result->data_images = tr.source ? vt_source_count(tr.source) : 0;
+    result->data_images = tr.data.train ? vt_source_count(tr.data.train) : 0;
     result->skipped = (int)json_array_size(tr.state.skipped);
     result->seconds = vt_trainer_seconds_since(started);
     result->plan_total = tr.plan.total;

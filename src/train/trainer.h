@@ -16,8 +16,8 @@
 #define VT_TRAIN_TRAINER_H
 
 #include "data/loader.h"
-#include "train/plan.h"
 #include "train/run.h"
+#include "train/run_data.h"
 #include "train/train.h"
 #include "train/watchdog.h"
 
@@ -28,10 +28,10 @@ typedef struct {
     vt_plan plan;
     const vt_isa *isa;
     vt_run run;
-    vt_source *source, *eval_source, *shots_pool, *shots_test; /* all but the first may be NULL */
-    int32_t *eval_labels;                                      /* class of eval_source -> class of the model */
+    vt_run_data data;     /* a replay has the first alone */
+    int32_t *eval_labels; /* class of data.eval -> class of the model */
     vt_engine engine;
-    vt_cache *cache; /* of source; NULL: none */
+    vt_cache *cache; /* of data.train; NULL: none */
     vt_loader *loader;
     vt_checkpoint_info info;
     vt_train_state state;
@@ -60,7 +60,7 @@ typedef struct {
     } suspect; /* of the last VT_EDIVERGED: the update that made the number, and where it was seen first */
     vt_watchdog watchdog;
     vt_loader_board train_board, eval_board;
-    vt_bad_list bad, eval_bad; /* samples of source and eval_source that cannot be used */
+    vt_bad_list bad, eval_bad; /* samples of data.train and data.eval that cannot be used */
     bool data_failed;          /* the error is one of the data: what was trained so far is whole */
 } vt_trainer;
 
@@ -116,9 +116,7 @@ vt_status vt_trainer_finish_save(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 vt_status vt_trainer_stop(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 vt_status vt_trainer_evaluate(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 
-/* Few-shot accuracy on the way: opens its sources, tells their memory and the fit's for the plan, measures. */
-vt_status vt_trainer_open_fewshot(vt_trainer *tr, vt_err *err) VT_MUST_USE;
-size_t vt_trainer_fewshot_bytes(const vt_trainer *tr, int64_t feature_width);
+/* Few-shot accuracy on the way. */
 vt_status vt_trainer_fewshot(vt_trainer *tr, vt_err *err) VT_MUST_USE;
 
 /* Shows the observer where training stands. */

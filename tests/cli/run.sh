@@ -166,6 +166,11 @@ print(a.shape, a.dtype, l.shape, l.dtype, z.shape, z.dtype, len(open(\"features.
 test_runs() {
     expect "a finished run is evaluated again" 0 '*finished    40 steps*top-1*' 'vitro train runs/short'
     expect "keys that may change are shown" 0 '*train.keep: 2 -> 3*' 'vitro train runs/short train.keep=3'
+    for i in $(seq 0 39); do printf '%d\tsolid disc,solid bar\n' "$i"; done >two.sets
+    local keys="'data.eval=synthetic:shapes?count=40&labels=two.sets' 'eval.fewshot=synthetic:shapes?count=80' 'eval.fewshot_test=synthetic:shapes?count=40&seed=2'"
+    expect "the plan is the run's, with label sets and few-shot accuracy" 0 'plan_[1-9]*' \
+        "vitro train good.yaml $keys --run runs/planned --json >ran && sed -n 's/.*\"plan_total_bytes\": \([0-9]*\).*/plan_\1/p' ran >one &&
+         vitro plan good.yaml $keys --json | sed -n 's/.*\"total_bytes\": \([0-9]*\).*/plan_\1/p' | diff - one && cat one"
     expect "--fresh begins anew" 0 '*trained     3 steps*' 'vitro train good.yaml schedule.length=3 --run runs/short --fresh'
     vitro train shapes-demo schedule.length=100000 --run runs/long 2>err &
     local pid=$!

@@ -172,6 +172,24 @@ static void stops_at_the_first_without_a_limit(void **state)
     vt_recipe_release(&r);
 }
 
+/* Breaks when a bad image of eval.fewshot, met on the way, costs what was trained before it. */
+static void few_shots_end_it_saved(void **state)
+{
+    char shots_key[320];
+    vt_err err = {0};
+    vt_train_result result;
+    (void)state;
+    (void)snprintf(shots_key, sizeof shots_key, "eval.fewshot=%s", scene_path(&here, "images"));
+    vt_recipe r = scene_recipe(&here, train_key, eval_key, shots_key, "eval.fewshot_every=3", "eval.fewshot_shots=20",
+                               "data.max_bad=4", "train.save_every=3", NULL);
+    assert_int_equal(scene_train(&here, &r, "shots", NULL, &result, &err), VT_EFORMAT);
+    assert_non_null(strstr(err.msg, ".png"));
+    assert_non_null(strstr(err.msg, "step 3 is saved in "));
+    assert_non_null(result.checkpoint);
+    vt_train_result_release(&result);
+    vt_recipe_release(&r);
+}
+
 /* Breaks when a limit that means nothing is taken. */
 static void refuses_other_units(void **state)
 {
@@ -193,7 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_on_to_the_same_bytes), cmocka_unit_test(the_state_lists_them),
         cmocka_unit_test(ends_beyond_the_limit),     cmocka_unit_test(stops_at_the_first_without_a_limit),
-        cmocka_unit_test(refuses_other_units),
+        cmocka_unit_test(few_shots_end_it_saved),    cmocka_unit_test(refuses_other_units),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "train/run_data.h"
 #include "train/plan.h"
 
 /* What the recipes here are held to. */
@@ -169,7 +170,7 @@ static void sampling(void **state)
     const char *path = scene_path(&here, "recipe.yaml");
     assert_int_equal(vt_recipe_load(&r, path, endless, 1, &err), VT_OK);
     assert_int_equal(vt_recipe_open_source(&r, &source, &err), VT_OK);
-    assert_int_equal(vt_data_facts_of(source).images, 0);
+    assert_int_equal(vt_run_data_facts(&(vt_run_data){.train = source}).images, 0);
     vt_source_close(source);
     vt_recipe_release(&r);
     assert_int_equal(vt_recipe_load(&r, path, endless, 2, &err), VT_OK);
