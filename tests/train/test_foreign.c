@@ -97,12 +97,16 @@ static vt_status open_model(opened *o, const char *path, const json_t *keys, vt_
         status = vt_engine_open(&o->engine, &eo, err);
     if (status == VT_OK)
         status = vt_foreign_load(f, &o->engine.model, &o->engine.device, &use, err);
+    if (status == VT_OK)
+        vt_device_enter(&o->engine.device); /* tests look at tensors themselves */
     vt_foreign_close(f);
     return status;
 }
 
 static void close_model(opened *o)
 {
+    if (o->engine.device.entered > 0)
+        vt_device_leave(&o->engine.device);
     vt_engine_close(&o->engine);
     vt_recipe_release(&o->recipe);
 }
