@@ -13,7 +13,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 kernels=(src/base/{arena,log,machine,math,philox,pool,status,text}.c src/device/*.c src/kernels/backend.c src/kernels/ref/*.c src/kernels/cpu/*.c)
-checker=(tests/kernels/check_{case,products,attention,rows,updates}.c)
+checker=(tests/kernels/check_{case,products,attention,rows,scales,updates}.c)
 flags=(-std=c17 -D_POSIX_C_SOURCE=200809L -O2 -ffp-contract=off -Isrc -static -DVT_ISA=portable -DVT_VEC_BITS=128 -DVT_HAVE_PORTABLE)
 for program in check hash_ops; do
     aarch64-linux-gnu-gcc "${flags[@]}" "${kernels[@]}" "${checker[@]}" tests/kernels/$program.c -o "$scratch/$program" -lm -lpthread
