@@ -14,6 +14,7 @@
 #include "base/philox.h"
 #include "image/codec.h"
 #include "data/source.h"
+#include "data/spec.h"
 
 static char dir[256];
 
@@ -194,6 +195,21 @@ void fx_tar_end(vt_text *tar)
 {
     static const char zeros[1024];
     vt_text_addn(tar, zeros, sizeof zeros);
+}
+
+vt_source *fx_open(const char *fmt, ...)
+{
+    char spec[VT_MAX_SPEC + 1];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(spec, sizeof spec, fmt, args);
+    va_end(args);
+    vt_source *s;
+    vt_err err = {0};
+    if (vt_source_open(&s, spec, &err) != VT_OK)
+        fail_msg("%s: %s", spec, err.msg);
+    assert_string_equal(vt_source_spec(s), spec);
+    return s;
 }
 
 void fx_open_fails(const char *spec, vt_status code, ...)

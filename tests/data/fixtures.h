@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "data/source.h"
 #include "image/image.h"
 
 /* A fresh folder, which is also XDG_CACHE_HOME; one a test program. */
@@ -45,6 +46,8 @@ void fx_tar_end(vt_text *tar);
 /* Recomputes the checksum of the header at offset, after a test changed it. */
 void fx_tar_checksum(vt_text *tar, size_t offset);
 
+/* Opens the source of that SPEC, which must succeed and keep the text. */
+vt_source *fx_open(const char *fmt, ...) VT_PRINTF(1, 2);
 /* Opens spec, which must fail with code and a message that holds every one of the words (NULL-terminated). */
 void fx_open_fails(const char *spec, vt_status code, ...);
 

@@ -11,22 +11,6 @@
 #include "base/file.h"
 #include "data/source.h"
 
-static vt_source *open_source(const char *fmt, ...) VT_PRINTF(1, 2);
-
-static vt_source *open_source(const char *fmt, ...)
-{
-    char spec[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(spec, sizeof spec, fmt, args);
-    va_end(args);
-    vt_source *s;
-    vt_err err = {0};
-    if (vt_source_open(&s, spec, &err) != VT_OK)
-        fail_msg("%s: %s", spec, err.msg);
-    return s;
-}
-
 static void write_png(const char *name, int64_t width)
 {
     size_t size;
@@ -124,7 +108,7 @@ static void test_packed_folder(void **state)
         snprintf(name, sizeof name, "photos/%s", files[i]);
         write_png(name, 4 + (int64_t)i);
     }
-    vt_source *folder = open_source("%s", fx_path("photos"));
+    vt_source *folder = fx_open("%s", fx_path("photos"));
     assert_int_equal(vt_source_classes(folder), 4);
     assert_string_equal(vt_source_class_name(folder, 0), "10"); /* by bytes, not by number */
     assert_string_equal(vt_source_class_name(folder, 1), "2");
@@ -141,17 +125,17 @@ static void test_packed_folder(void **state)
         }
         snprintf(name, sizeof name, "photos%zu.tar", k);
         write_tar(name, &tar);
-        vt_source *packed = open_source("folder:%s", fx_path("%s", name));
+        vt_source *packed = fx_open("folder:%s", fx_path("%s", name));
         check_same(folder, packed);
         vt_source_close(packed);
     }
-    vt_source *packed = open_source("folder:%s", fx_path("photos.tar.gz"));
+    vt_source *packed = fx_open("folder:%s", fx_path("photos.tar.gz"));
     check_same(folder, packed);
     vt_source_close(packed);
     vt_source_close(folder);
     write_text("order.txt", "dog\nbird\n2\ncat\n10\n");
-    folder = open_source("folder:%s?classes=%s&split=[:60%%]", fx_path("photos"), fx_path("order.txt"));
-    packed = open_source("folder:%s?classes=%s&split=[:60%%]", fx_path("photos2.tar"), fx_path("order.txt"));
+    folder = fx_open("folder:%s?classes=%s&split=[:60%%]", fx_path("photos"), fx_path("order.txt"));
+    packed = fx_open("folder:%s?classes=%s&split=[:60%%]", fx_path("photos2.tar"), fx_path("order.txt"));
     check_same(folder, packed);
     vt_source_close(folder);
     vt_source_close(packed);
@@ -185,7 +169,7 @@ static void test_bad_packed_folders(void **state)
     add_png(&tar, "photos/dog/a.png", 4);
     write_tar("cut.tar", &tar);
     snprintf(spec, sizeof spec, "folder:%s", fx_path("cut.tar"));
-    vt_source *s = open_source("%s", spec);
+    vt_source *s = fx_open("%s", spec);
     assert_int_equal(truncate(fx_path("cut.tar"), 700), 0); /* while it is open */
     vt_read_buffer b = {0};
     vt_err err = {0};
@@ -210,7 +194,7 @@ static void test_cached_lists(void **state)
         fx_tar_member(&tar, name, '0', i % 2 ? "1" : "0", 1);
     }
     write_tar("many.tar", &tar);
-    vt_source *first = open_source("%s", fx_path("many.tar"));
+    vt_source *first = fx_open("%s", fx_path("many.tar"));
     char **lists;
     size_t n;
     assert_int_equal(vt_list_dir(fx_path("vitro/members"), &lists, &n, NULL), VT_OK);
@@ -218,7 +202,7 @@ static void test_cached_lists(void **state)
     char list[512];
     snprintf(list, sizeof list, "%s/%s", fx_path("vitro/members"), lists[0]);
     vt_free_names(lists, n);
-    vt_source *again = open_source("%s", fx_path("many.tar"));
+    vt_source *again = fx_open("%s", fx_path("many.tar"));
     check_same(first, again);
     vt_source_close(again);
     unsigned char *data;
@@ -228,7 +212,7 @@ static void test_cached_lists(void **state)
         data[at] ^= 4;
         assert_int_equal(vt_file_write(list, data, at % 3 ? size : at, NULL), VT_OK);
         data[at] ^= 4;
-        again = open_source("%s", fx_path("many.tar"));
+        again = fx_open("%s", fx_path("many.tar"));
         check_same(first, again);
         vt_source_close(again);
     }
@@ -237,7 +221,7 @@ static void test_cached_lists(void **state)
     add_png(&tar, "x.png", 9);
     fx_tar_member(&tar, "x.cls", '0', "2", 1);
     write_tar("many.tar", &tar);
-    again = open_source("%s", fx_path("many.tar"));
+    again = fx_open("%s", fx_path("many.tar"));
     assert_int_equal(vt_source_count(again), 1);
     vt_source_close(again);
 }
@@ -293,8 +277,7 @@ static void test_shard_labels(void **state)
     for (size_t i = 0; i < VT_COUNT_OF(cases); i++) {
         const char *path = write_shard("labels.tar", cases[i].members, 8);
         bool file = strcmp(cases[i].options, "FILE") == 0;
-        vt_source *s =
-            open_source("%s?%s%s", path, file ? "classes=" : cases[i].options, file ? fx_path("five.txt") : "");
+        vt_source *s = fx_open("%s?%s%s", path, file ? "classes=" : cases[i].options, file ? fx_path("five.txt") : "");
         vt_text names = {0};
         for (int64_t c = 0; c < vt_source_classes(s); c++)
             vt_text_addf(&names, "%s%s", c ? " " : "", vt_source_class_name(s, c));
@@ -314,7 +297,7 @@ static void test_shard_lists(void **state)
                                           "b.png", "b.json={\"label\": \"dog\"}",
                                           "c.png", "c.json={\"label\": []}"};
     int32_t classes[2];
-    vt_source *s = open_source("%s", write_shard("lists.tar", members, 6));
+    vt_source *s = fx_open("%s", write_shard("lists.tar", members, 6));
     assert_int_equal(vt_source_most_labels(s), 2);
     assert_int_equal(vt_source_labels(s, 0, classes, 2), 2);
     assert_true(classes[0] == 0 && classes[1] == 1);
@@ -373,7 +356,7 @@ static void test_fingerprint_is_for_ever(void **state)
     char line[64], want[VT_HASH_HEX], have[VT_HASH_HEX];
     size_t size;
     free(fx_png(4, 3, 1, &size));
-    vt_source *s = open_source("%s", write_shard("print.tar", members, 4));
+    vt_source *s = fx_open("%s", write_shard("print.tar", members, 4));
     vt_source_fingerprint(s, have);
     vt_source_close(s);
     vt_hasher *h = vt_hasher_new();
@@ -402,7 +385,7 @@ static void test_lists_in_csv(void **state)
     write_png("csv/b, c.png", 5);
     write_png("csv/deep/d.png", 6);
     write_text("csv/one.csv", "path,label\na.png,cat\n\"b, c.png\",dog\ndeep/d.png,cat\n");
-    vt_source *s = open_source("%s", fx_path("csv/one.csv"));
+    vt_source *s = fx_open("%s", fx_path("csv/one.csv"));
     assert_true(vt_source_count(s) == 3 && vt_source_classes(s) == 2 && vt_source_has_names(s));
     assert_string_equal(vt_source_class_name(s, 0), "cat");
     assert_string_equal(vt_source_sample_name(s, 1, name, sizeof name), "one.csv:b, c.png");
@@ -414,12 +397,12 @@ static void test_lists_in_csv(void **state)
     write_text("csv/two.tsv", "n\tclass\tfile\r\n0\t10\tdeep/d.png\r\n1\t2\ta.png\r\n");
     fx_open_fails(fx_path("csv/two.tsv"), VT_EINVAL, "no column is named 'path'", "n, class, file", "path=COLUMN",
                   NULL);
-    s = open_source("%s?path=file&label=class", fx_path("csv/two.tsv"));
+    s = fx_open("%s?path=file&label=class", fx_path("csv/two.tsv"));
     assert_true(vt_source_classes(s) == 11 && !vt_source_has_names(s)); /* bare numbers */
     assert_true(vt_source_label(s, 0) == 10 && vt_source_label(s, 1) == 2);
     vt_source_close(s);
     write_text("lists/three.csv", "# exported\nlabel,path\ncat; dog,a.png\n,deep/d.png\ndog|ant|cat,\"b, c.png\"\n");
-    s = open_source("%s?root=%s", fx_path("lists/three.csv"), fx_path("csv"));
+    s = fx_open("%s?root=%s", fx_path("lists/three.csv"), fx_path("csv"));
     int32_t classes[3];
     assert_true(vt_source_most_labels(s) == 3 && vt_source_classes(s) == 3 && !vt_source_has_single_labels(s));
     assert_int_equal(vt_source_labels(s, 0, classes, 3), 2);
@@ -430,12 +413,12 @@ static void test_lists_in_csv(void **state)
     char text[1024];
     snprintf(text, sizeof text, "path,label\n%s,1\n", fx_path("csv/a.png"));
     write_text("lists/absolute.csv", text);
-    s = open_source("%s?root=/", fx_path("lists/absolute.csv"));
+    s = fx_open("%s?root=/", fx_path("lists/absolute.csv"));
     check_width(s, 0, 4);
     vt_source_close(s);
     write_text("lists/names.csv", "path\na.png\ndeep/d.png\n"); /* the labels come from elsewhere */
     write_text("lists/rows", "deep/d.png\t1\na.png\t0\n");
-    s = open_source("%s?root=%s&labels=%s", fx_path("lists/names.csv"), fx_path("csv"), fx_path("lists/rows"));
+    s = fx_open("%s?root=%s&labels=%s", fx_path("lists/names.csv"), fx_path("csv"), fx_path("lists/rows"));
     assert_true(vt_source_label(s, 0) == 0 && vt_source_label(s, 1) == 1);
     vt_source_close(s);
 }

@@ -8,22 +8,6 @@
 #include "base/philox.h"
 #include "data/source.h"
 
-static vt_source *open_source(const char *fmt, ...) VT_PRINTF(1, 2);
-
-static vt_source *open_source(const char *fmt, ...)
-{
-    char spec[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(spec, sizeof spec, fmt, args);
-    va_end(args);
-    vt_source *s;
-    vt_err err = {0};
-    if (vt_source_open(&s, spec, &err) != VT_OK)
-        fail_msg("%s: %s", spec, err.msg);
-    return s;
-}
-
 static const char *tree(const char *text)
 {
     fx_write("tree", text, strlen(text));
@@ -39,14 +23,14 @@ static void test_off(void **state)
 {
     for (int k = 0; k < 2; k++) {
         vt_source *s =
-            open_source("synthetic:shapes?classes=8&count=16&hierarchy=%s%s", tree(shapes), k ? "&ancestors=off" : "");
+            fx_open("synthetic:shapes?classes=8&count=16&hierarchy=%s%s", tree(shapes), k ? "&ancestors=off" : "");
         assert_int_equal(vt_source_classes(s), 8);
         assert_true(vt_source_has_single_labels(s) && vt_source_most_labels(s) == 1);
         for (int64_t c = 0; c < 8; c++)
             assert_true(vt_source_is_leaf(s, c));
         vt_source_close(s);
     }
-    vt_source *s = open_source("synthetic:shapes?classes=8&hierarchy=%s", tree("solid disc\tsolid ring\n"));
+    vt_source *s = fx_open("synthetic:shapes?classes=8&hierarchy=%s", tree("solid disc\tsolid ring\n"));
     assert_false(vt_source_is_leaf(s, 4)); /* a class of the data that lies above another */
     assert_true(vt_source_is_leaf(s, 0));
     vt_source_close(s);
@@ -64,7 +48,7 @@ static int64_t class_of(const vt_source *s, const char *name)
 /* Breaks when an ancestor is missed or counted twice on two ways up, or their order depends on the file's. */
 static void test_on(void **state)
 {
-    vt_source *s = open_source("synthetic:shapes?classes=8&count=16&hierarchy=%s&ancestors=on", tree(shapes));
+    vt_source *s = fx_open("synthetic:shapes?classes=8&count=16&hierarchy=%s&ancestors=on", tree(shapes));
     assert_int_equal(vt_source_classes(s), 11);
     assert_string_equal(vt_source_class_name(s, 8), "hollow thing"); /* sorted by bytes */
     assert_string_equal(vt_source_class_name(s, 9), "round");
@@ -97,7 +81,7 @@ static void test_choice_and_fingerprint(void **state)
         const char *file = strstr(options[k], "FILE");
         snprintf(text, sizeof text, "%.*s%s%s", file ? (int)(file - options[k]) : 0, options[k],
                  file ? tree(shapes) : "", file ? file + 4 : "");
-        vt_source *s = open_source("synthetic:shapes?classes=8&count=1000&split=[:10%%]%s", text);
+        vt_source *s = fx_open("synthetic:shapes?classes=8&count=1000&split=[:10%%]%s", text);
         vt_source_fingerprint(s, hex[k]);
         vt_source_sample_name(s, 77, name[k], sizeof name[k]);
         vt_source_close(s);
@@ -112,9 +96,9 @@ static void test_lists_and_joins(void **state)
 {
     static const char rows[] = "0\tsolid disc,solid ring\n1\n";
     fx_write("rows", rows, sizeof rows - 1);
-    vt_source *s = open_source("synthetic:shapes?classes=4 + synthetic:shapes?classes=8&count=2&labels=%s&hierarchy=%s&"
-                               "ancestors=on",
-                               fx_path("rows"), tree(shapes));
+    vt_source *s = fx_open("synthetic:shapes?classes=4 + synthetic:shapes?classes=8&count=2&labels=%s&hierarchy=%s&"
+                           "ancestors=on",
+                           fx_path("rows"), tree(shapes));
     int32_t classes[5];
     assert_int_equal(vt_source_classes(s), 11);
     assert_int_equal(vt_source_labels(s, 10000, classes, 5), 5);
@@ -171,11 +155,11 @@ static void test_long_chains(void **state)
     char spec[512];
     snprintf(spec, sizeof spec, "synthetic:shapes?hierarchy=%s&ancestors=on", tree(text.s));
     fx_open_fails(spec, VT_EUNSUPPORTED, "more than 63 ancestors", "solid disc", NULL);
-    vt_source_close(open_source("synthetic:shapes?hierarchy=%s", fx_path("tree")));
+    vt_source_close(fx_open("synthetic:shapes?hierarchy=%s", fx_path("tree")));
     vt_text_clear(&text);
     for (int i = 0; i < 63; i++)
         vt_text_addf(&text, "solid disc\tn%d\n", i);
-    vt_source *s = open_source("synthetic:shapes?hierarchy=%s&ancestors=on", tree(text.s));
+    vt_source *s = fx_open("synthetic:shapes?hierarchy=%s&ancestors=on", tree(text.s));
     assert_int_equal(vt_source_most_labels(s), 64);
     vt_source_close(s);
     vt_text_release(&text);

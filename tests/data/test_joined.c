@@ -8,23 +8,6 @@
 #include "base/philox.h"
 #include "data/source.h"
 
-static vt_source *open_source(const char *fmt, ...) VT_PRINTF(1, 2);
-
-static vt_source *open_source(const char *fmt, ...)
-{
-    char spec[4096];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(spec, sizeof spec, fmt, args);
-    va_end(args);
-    vt_source *s;
-    vt_err err = {0};
-    if (vt_source_open(&s, spec, &err) != VT_OK)
-        fail_msg("%s: %s", spec, err.msg);
-    assert_string_equal(vt_source_spec(s), spec);
-    return s;
-}
-
 static void write_images(const char *class, int n)
 {
     size_t size;
@@ -40,7 +23,7 @@ static void write_images(const char *class, int n)
 /* Breaks when the order of a plain source, and with it every run so far, changes. */
 static void test_natural_order(void **state)
 {
-    vt_source *s = open_source("synthetic:shapes?count=301");
+    vt_source *s = fx_open("synthetic:shapes?count=301");
     for (int64_t p = 0; p < 1000; p++)
         assert_int_equal(vt_source_order(s, 7, p), vt_permute(7, (uint64_t)p / 301, 301, (uint64_t)p % 301));
     vt_source_close(s);
@@ -52,9 +35,9 @@ static void test_concatenation(void **state)
     enum { A = 70, B = 31, C = 12, N = A + B + C };
     int seen[N] = {0};
     char name[64];
-    vt_source *s = open_source("synthetic:shapes?count=%d&classes=4 + synthetic:shapes?count=%d&classes=8&seed=1 + "
-                               "synthetic:shapes?count=100&limit=%d&classes=4&seed=2",
-                               A, B, C);
+    vt_source *s = fx_open("synthetic:shapes?count=%d&classes=4 + synthetic:shapes?count=%d&classes=8&seed=1 + "
+                           "synthetic:shapes?count=100&limit=%d&classes=4&seed=2",
+                           A, B, C);
     assert_int_equal(vt_source_count(s), N);
     assert_int_equal(vt_source_classes(s), 8);
     for (int64_t p = 0; p < 2 * N; p++) {
@@ -74,7 +57,7 @@ static void test_concatenation(void **state)
         sum += counts[c];
     assert_int_equal(sum, N);
     vt_read_buffer a = {0}, b = {0};
-    vt_source *second = open_source("synthetic:shapes?count=%d&classes=8&seed=1", B);
+    vt_source *second = fx_open("synthetic:shapes?count=%d&classes=8&seed=1", B);
     assert_int_equal(vt_source_read(s, A + 9, &a, NULL), VT_OK);
     assert_int_equal(vt_source_read(second, 9, &b, NULL), VT_OK);
     assert_memory_equal(a.image.pixels, b.image.pixels, 32 * 32 * 3);
@@ -93,7 +76,7 @@ static void test_classes_by_name(void **state)
     write_images("two/ant", 1);
     write_images("two/cat", 1);
     write_images("two/dog", 3);
-    vt_source *s = open_source("%s + folder:%s", fx_path("one"), fx_path("two"));
+    vt_source *s = fx_open("%s + folder:%s", fx_path("one"), fx_path("two"));
     assert_int_equal(vt_source_classes(s), 3);
     assert_string_equal(vt_source_class_name(s, 0), "cat");
     assert_string_equal(vt_source_class_name(s, 1), "dog");
@@ -118,8 +101,8 @@ static void test_lists_of_labels(void **state)
     fx_write("l/images", images, sizeof images);
     fx_write("l/labels", labels, sizeof labels);
     vt_source *s =
-        open_source("idx:%s,%s?classes=%s + idx:%s,%s?classes=%s&labels=%s", fx_path("l/images"), fx_path("l/labels"),
-                    fx_path("l/one"), fx_path("l/images"), fx_path("l/labels"), fx_path("l/two"), fx_path("l/rows"));
+        fx_open("idx:%s,%s?classes=%s + idx:%s,%s?classes=%s&labels=%s", fx_path("l/images"), fx_path("l/labels"),
+                fx_path("l/one"), fx_path("l/images"), fx_path("l/labels"), fx_path("l/two"), fx_path("l/rows"));
     int32_t classes[2];
     assert_int_equal(vt_source_most_labels(s), 2);
     assert_false(vt_source_has_single_labels(s));
@@ -136,7 +119,7 @@ static void test_weights(void **state)
     enum { A = 30, B = 100, N = 4000 };
     int64_t seen[A + B] = {0};
     vt_source *s =
-        open_source("synthetic:shapes?count=%d&weight=0.75 + synthetic:shapes?count=%d&seed=1&weight=0.25", A, B);
+        fx_open("synthetic:shapes?count=%d&weight=0.75 + synthetic:shapes?count=%d&seed=1&weight=0.25", A, B);
     for (int64_t p = 0; p < N; p++) {
         seen[vt_source_order(s, 11, p)]++;
         int64_t first = 0;
@@ -155,7 +138,7 @@ static void test_any_position(void **state)
 {
     const char *spec = "synthetic:shapes?count=30&weight=0.7 + synthetic:shapes?count=endless&weight=0.2 + "
                        "synthetic:shapes?count=7&weight=0.1";
-    vt_source *s = open_source("%s", spec), *again = open_source("%s", spec);
+    vt_source *s = fx_open("%s", spec), *again = fx_open("%s", spec);
     assert_true(vt_source_is_endless(s));
     int64_t same = 0, order[500];
     for (int64_t p = 0; p < 500; p++)
@@ -177,7 +160,7 @@ static void test_balanced(void **state)
     write_images("b/few", 2);
     write_images("b/many", 12);
     write_images("b/some", 6);
-    vt_source *s = open_source("%s", fx_path("b"));
+    vt_source *s = fx_open("%s", fx_path("b"));
     assert_int_equal(vt_source_balance(s, &err), VT_OK);
     for (int64_t p = 0; p < 36; p++) {
         int64_t i = vt_source_order(s, 5, p);
@@ -189,7 +172,7 @@ static void test_balanced(void **state)
     for (int64_t i = 0; i < 20; i++)
         assert_int_equal(seen[i], vt_source_label(s, i) == 0 ? 6 : vt_source_label(s, i) == 1 ? 1 : 2);
     vt_source_close(s);
-    s = open_source("%s?weight=1 + %s?weight=1&limit=3", fx_path("b"), fx_path("b")); /* each part by itself */
+    s = fx_open("%s?weight=1 + %s?weight=1&limit=3", fx_path("b"), fx_path("b")); /* each part by itself */
     assert_int_equal(vt_source_balance(s, &err), VT_OK);
     memset(seen, 0, sizeof seen);
     for (int64_t p = 0; p < 72; p++)
@@ -197,7 +180,7 @@ static void test_balanced(void **state)
     assert_true(vt_source_label(s, 20) == 1 && vt_source_label(s, 21) == 1 && vt_source_label(s, 22) == 2);
     assert_true(seen[20] == 9 && seen[21] == 9 && seen[22] == 18);
     vt_source_close(s);
-    s = open_source("synthetic:shapes?count=endless");
+    s = fx_open("synthetic:shapes?count=endless");
     assert_int_equal(vt_source_balance(s, &err), VT_EINVAL);
     vt_source_close(s);
 }
@@ -206,7 +189,7 @@ static void test_balanced(void **state)
 static void test_endless(void **state)
 {
     enum { N = 4000 };
-    vt_source *s = open_source("synthetic:shapes?count=endless&classes=10&noise=0.3");
+    vt_source *s = fx_open("synthetic:shapes?count=endless&classes=10&noise=0.3");
     int64_t counts[10], members[10] = {0}, least = INT64_MAX, most = 0, *order = calloc(N, sizeof *order);
     vt_source_class_counts(s, counts);
     for (int c = 0; c < 10; c++) {
@@ -235,8 +218,8 @@ static void test_known_noise(void **state)
 {
     enum { N = 100000, CLASSES = 5 };
     for (int tenth = 0; tenth <= 10; tenth += 5) {
-        vt_source *s = open_source("synthetic:shapes?count=%d&classes=%d&noise=0.%d%s", N, CLASSES, tenth % 10,
-                                   tenth == 10 ? "&seed=1" : "");
+        vt_source *s = fx_open("synthetic:shapes?count=%d&classes=%d&noise=0.%d%s", N, CLASSES, tenth % 10,
+                               tenth == 10 ? "&seed=1" : "");
         int64_t wrong = 0, shift[CLASSES] = {0};
         for (int64_t i = 0; i < N; i++) {
             int64_t off = (vt_source_label(s, i) - i % CLASSES + CLASSES) % CLASSES;
@@ -266,7 +249,7 @@ static void test_fingerprints(void **state)
     };
     char hex[VT_COUNT_OF(specs)][VT_HASH_HEX];
     for (size_t i = 0; i < VT_COUNT_OF(specs); i++) {
-        vt_source *s = open_source("%s", specs[i]);
+        vt_source *s = fx_open("%s", specs[i]);
         vt_source_fingerprint(s, hex[i]);
         vt_source_close(s);
         for (size_t k = 0; k < i; k++)
@@ -286,7 +269,7 @@ static void test_wrong_joins(void **state)
     fx_open_fails(spec, VT_EINVAL, "only numbers", "classes=FILE", "synthetic:shapes", "w/images", NULL);
     snprintf(spec, sizeof spec, "idx:%s,%s + idx:%s,%s", fx_path("w/images"), fx_path("w/labels"), fx_path("w/images"),
              fx_path("w/labels"));
-    vt_source *s = open_source("%s", spec); /* numbers join numbers */
+    vt_source *s = fx_open("%s", spec); /* numbers join numbers */
     assert_true(vt_source_count(s) == 4 && vt_source_classes(s) == 2 && !vt_source_has_names(s));
     vt_source_close(s);
     fx_open_fails("synthetic:shapes?weight=1 + synthetic:shapes", VT_EINVAL, "1 of 2", "weight", NULL);

@@ -10,15 +10,6 @@
 #include "base/philox.h"
 #include "data/source.h"
 
-static vt_source *open_source(const char *spec)
-{
-    vt_source *s;
-    vt_err err = {0};
-    if (vt_source_open(&s, spec, &err) != VT_OK)
-        fail_msg("%s: %s", spec, err.msg);
-    return s;
-}
-
 /* The source of a SPEC that ends in "labels=", with rows in a file behind it. */
 static const char *with_rows(const char *spec, const char *rows)
 {
@@ -50,7 +41,7 @@ static void assert_labels(const vt_source *s, const char *expected)
 
 static void check_labels(const char *spec, const char *rows, const char *expected)
 {
-    vt_source *s = open_source(with_rows(spec, rows));
+    vt_source *s = fx_open("%s", with_rows(spec, rows));
     assert_labels(s, expected);
     vt_source_close(s);
 }
@@ -78,21 +69,21 @@ static void test_counts(void **state)
 {
     const char *spec = "synthetic:shapes?count=3&classes=4&labels=";
     int64_t counts[4];
-    vt_source *s = open_source(with_rows(spec, "0\tsolid disc\n1\tsolid disc\n2\tsolid plus\n"));
+    vt_source *s = fx_open("%s", with_rows(spec, "0\tsolid disc\n1\tsolid disc\n2\tsolid plus\n"));
     assert_true(vt_source_has_single_labels(s));
     assert_int_equal(vt_source_most_labels(s), 1);
     vt_source_close(s);
-    s = open_source(with_rows(spec, "0\tsolid disc\n1\n2\tsolid plus\n"));
+    s = fx_open("%s", with_rows(spec, "0\tsolid disc\n1\n2\tsolid plus\n"));
     assert_false(vt_source_has_single_labels(s));
     assert_int_equal(vt_source_most_labels(s), 1);
     vt_source_close(s);
-    s = open_source(with_rows(spec, "0\tsolid disc,solid square,solid plus\n1\n2\tsolid plus\n"));
+    s = fx_open("%s", with_rows(spec, "0\tsolid disc,solid square,solid plus\n1\n2\tsolid plus\n"));
     assert_false(vt_source_has_single_labels(s));
     assert_int_equal(vt_source_most_labels(s), 3);
     vt_source_class_counts(s, counts);
     assert_true(counts[0] == 1 && counts[1] == 1 && counts[2] == 0 && counts[3] == 2);
     vt_source_close(s);
-    s = open_source("synthetic:shapes?count=10&classes=4&noise=0.5");
+    s = fx_open("%s", "synthetic:shapes?count=10&classes=4&noise=0.5");
     int64_t expected[4] = {0};
     for (int64_t i = 0; i < 10; i++)
         expected[vt_source_label(s, i)]++;
@@ -149,12 +140,12 @@ static void test_shards(void **state)
     static const char *const first[] = {"d.x/1.png", "d.x/2.png", "d.x/2.cls"}, *const second[] = {"d.x/1.png"};
     char spec[1024];
     snprintf(spec, sizeof spec, "wds:%s?labels=", write_tar("1.tar", first, 3));
-    vt_source *s = open_source(with_rows(spec, "d.x/2\t4,1\nd.x/1\t0\n"));
+    vt_source *s = fx_open("%s", with_rows(spec, "d.x/2\t4,1\nd.x/1\t0\n"));
     assert_labels(s, "0 1,4");
     assert_int_equal(vt_source_classes(s), 5); /* what the rows need; the .cls does not count */
     assert_false(vt_source_has_names(s));
     vt_source_close(s);
-    s = open_source(with_rows(spec, "d.x/2\nd.x/1\n"));
+    s = fx_open("%s", with_rows(spec, "d.x/2\nd.x/1\n"));
     assert_int_equal(vt_source_classes(s), 1);
     vt_source_close(s);
     fx_open_fails(with_rows(spec, "d.x/2\tred\nd.x/1\t0\n"), VT_EFORMAT, "line 1: 'red' is no class", "classes=FILE",
@@ -179,7 +170,7 @@ static void test_idx(void **state)
     fx_write("images", images, sizeof images);
     fx_write("labels", labels, sizeof labels);
     snprintf(spec, sizeof spec, "idx:%s,%s?labels=", fx_path("images"), fx_path("labels"));
-    vt_source *s = open_source(with_rows(spec, "2\t2,0\n0\n1\t1\n"));
+    vt_source *s = fx_open("%s", with_rows(spec, "2\t2,0\n0\n1\t1\n"));
     assert_labels(s, "- 1 0,2");
     assert_int_equal(vt_source_classes(s), 3);
     vt_source_close(s);
@@ -269,7 +260,7 @@ static void test_huge_lines(void **state)
 
 static void fingerprint(const char *spec, char hex[VT_HASH_HEX])
 {
-    vt_source *s = open_source(spec);
+    vt_source *s = fx_open("%s", spec);
     vt_source_fingerprint(s, hex);
     vt_source_close(s);
 }
@@ -291,10 +282,10 @@ static void test_json(void **state)
     write_image("r/cat/v1.png");
     write_image("r/bee/v4.png");
     snprintf(spec, sizeof spec, "folder:%s?labels=", fx_path("r"));
-    vt_source *s = open_source(with_file(spec, "real.json", "[[0], [2, 1], [], [\"cat\"]]"));
+    vt_source *s = fx_open("%s", with_file(spec, "real.json", "[[0], [2, 1], [], [\"cat\"]]"));
     assert_labels(s, "1,2 2 0 -"); /* ant/v2 bee/v4 cat/v1 cat/v3 */
     vt_source_close(s);
-    s = open_source(with_file("synthetic:shapes?classes=3&count=3&labels=", "real.json", "[[2],[0,1],[]]"));
+    s = fx_open("%s", with_file("synthetic:shapes?classes=3&count=3&labels=", "real.json", "[[2],[0,1],[]]"));
     assert_labels(s, "2 0,1 -");
     vt_source_close(s);
     static const struct {
@@ -329,7 +320,7 @@ static void test_json_size(void **state)
     fx_open_fails(with_file(spec, "long.json", text), VT_EFORMAT,
                   "long.json: 1048577 bytes of JSON; for 3 samples the limit is 1048576", NULL);
     memcpy(text + SIZE - 5, "[2]]", 5);
-    vt_source *s = open_source(with_file(spec, "long.json", text));
+    vt_source *s = fx_open("%s", with_file(spec, "long.json", text));
     assert_labels(s, "0 1 2");
     vt_source_close(s);
     free(text);
@@ -347,7 +338,7 @@ static void test_exclude_twice(void **state)
     snprintf(spec, sizeof spec, "wds:%s/x{1,2}.tar?exclude=%s", fx_dir(), fx_path("drop1.txt"));
     fx_open_fails(spec, VT_EINVAL, "drop1.txt: line 2: two images are named '1'", NULL);
     snprintf(spec, sizeof spec, "wds:%s/x{1,2}.tar?exclude=%s", fx_dir(), fx_path("drop2.txt"));
-    vt_source *s = open_source(spec);
+    vt_source *s = fx_open("%s", spec);
     assert_int_equal(vt_source_count(s), 2);
     vt_source_close(s);
 }
@@ -357,9 +348,9 @@ static void test_csv(void **state)
 {
     char spec[512];
     snprintf(spec, sizeof spec, "folder:%s?labels=", fx_path("r"));
-    vt_source *s = open_source(
-        with_file(spec, "labels.csv",
-                  "n,label,path\n1,cat;ant,cat/v1.png\n2,,cat/v3.png\n3,bee|cat,ant/v2.png\n4,bee,bee/v4.png\n"));
+    vt_source *s = fx_open(
+        "%s", with_file(spec, "labels.csv",
+                        "n,label,path\n1,cat;ant,cat/v1.png\n2,,cat/v3.png\n3,bee|cat,ant/v2.png\n4,bee,bee/v4.png\n"));
     assert_labels(s, "1,2 1 0,2 -");
     vt_source_close(s);
     fx_open_fails(with_file(spec, "labels.csv", "file,label\ncat/v1.png,cat\n"), VT_EFORMAT, "labels.csv",
@@ -410,7 +401,7 @@ static void test_choice(void **state)
         else
             vt_text_addf(&rows, "%d\t%s%s\n", i, names[turn == 2 ? 3 : turn], turn == 2 ? ",solid square" : "");
     }
-    vt_source *s = open_source(with_rows("synthetic:shapes?count=400&classes=4&split=[25%:75%]&labels=", rows.s));
+    vt_source *s = fx_open("%s", with_rows("synthetic:shapes?count=400&classes=4&split=[25%:75%]&labels=", rows.s));
     int members[4] = {0};
     assert_int_equal(vt_source_count(s), N / 2);
     for (int64_t i = 0; i < N / 2; i++) {
@@ -429,7 +420,7 @@ static void test_choice(void **state)
 
     char with[2048];
     snprintf(with, sizeof with, "%s", with_rows("synthetic:shapes?count=400&classes=4&limit=57&labels=", plain.s));
-    vt_source *a = open_source(with), *b = open_source("synthetic:shapes?count=400&classes=4&limit=57");
+    vt_source *a = fx_open("%s", with), *b = fx_open("%s", "synthetic:shapes?count=400&classes=4&limit=57");
     int64_t same = 0;
     for (int64_t i = 0; i < 57; i++) {
         char x[64], y[64];

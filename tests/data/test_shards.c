@@ -14,15 +14,6 @@
 #include "data/source.h"
 #include "data/tar_index.h"
 
-static vt_source *open_source(const char *spec)
-{
-    vt_source *s;
-    vt_err err = {0};
-    if (vt_source_open(&s, spec, &err) != VT_OK)
-        fail_msg("%s: %s", spec, err.msg);
-    return s;
-}
-
 static void add_image(vt_text *tar, const char *name, int64_t width)
 {
     size_t size;
@@ -75,7 +66,7 @@ static void test_samples(void **state)
     fx_tar_member(&tar, "set/link", '2', "", 0);
     add_sample(&tar, "set.v1/c", 7, "1"); /* the first dot of the last part splits */
     fx_tar_end(&tar);
-    vt_source *s = open_source(write_tar("s0.tar", &tar));
+    vt_source *s = fx_open("%s", write_tar("s0.tar", &tar));
     assert_int_equal(vt_source_count(s), 3);
     assert_int_equal(vt_source_classes(s), 3);
     assert_false(vt_source_has_names(s));
@@ -130,7 +121,7 @@ static void test_dialects(void **state)
     write_tar("d0.tar", &tar);
     write_tar("d1.tar", &second);
     snprintf(spec, sizeof spec, "wds:%s/d{0..1}.tar", fx_dir());
-    vt_source *s = open_source(spec);
+    vt_source *s = fx_open("%s", spec);
     assert_int_equal(vt_source_count(s), 3);
     memcpy(name + 150, ".png", 5);
     snprintf(record, sizeof record, "d0.tar:%s", name);
@@ -195,7 +186,7 @@ static void test_every_cut_is_an_error(void **state)
         fx_open_fails(fx_path("cut.tar"), VT_EFORMAT, "cut.tar", "truncated", NULL);
     }
     fx_write("cut.tar", tar.s, tar.len - 512); /* one block of zeros is an end */
-    vt_source_close(open_source(fx_path("cut.tar")));
+    vt_source_close(fx_open("%s", fx_path("cut.tar")));
     vt_text_release(&tar);
 }
 
@@ -317,11 +308,11 @@ static void test_gzip_shards(void **state)
     two_samples(&tar);
     fx_write("g.tar", tar.s, tar.len);
     write_gzip("g.tar.gz", tar.s, tar.len);
-    vt_source *s = open_source(fx_path("g.tar"));
+    vt_source *s = fx_open("%s", fx_path("g.tar"));
     vt_source_fingerprint(s, plain);
     vt_source_close(s);
     for (int time = 0; time < 2; time++) {
-        s = open_source(fx_path("g.tar.gz"));
+        s = fx_open("%s", fx_path("g.tar.gz"));
         check_sample(s, 1, "g.tar.gz:b.png", 1, 3);
         vt_source_fingerprint(s, packed);
         assert_string_equal(plain, packed);
@@ -353,12 +344,12 @@ static void test_class_names(void **state)
     fx_write("three.txt", "cat\ndog\nbird\n", 13);
     fx_write("one.txt", "cat\n", 4);
     snprintf(spec, sizeof spec, "wds:%s?classes=%s", fx_path("n.tar"), fx_path("two.txt"));
-    vt_source *s = open_source(spec);
+    vt_source *s = fx_open("%s", spec);
     assert_true(vt_source_has_names(s));
     assert_string_equal(vt_source_class_name(s, 1), "dog");
     vt_source_close(s);
     snprintf(spec, sizeof spec, "wds:%s?classes=%s", fx_path("n.tar"), fx_path("three.txt"));
-    s = open_source(spec);
+    s = fx_open("%s", spec);
     assert_int_equal(vt_source_classes(s), 3);
     vt_source_close(s);
     snprintf(spec, sizeof spec, "wds:%s?classes=%s", fx_path("n.tar"), fx_path("one.txt"));
@@ -378,7 +369,7 @@ static void test_many_shards(void **state)
         write_tar(name, &tar);
     }
     snprintf(spec, sizeof spec, "wds:%s/many/{000..299}.tar", fx_dir());
-    vt_source *s = open_source(spec);
+    vt_source *s = fx_open("%s", spec);
     assert_int_equal(vt_source_count(s), 300);
     check_sample(s, 298, "298.tar:x.png", 0, 4);
     vt_source_close(s);
@@ -389,7 +380,7 @@ static void test_many_shards(void **state)
     vt_source *sources[4];
     snprintf(spec, sizeof spec, "wds:%s/many/{000..199}.tar", fx_dir());
     for (int k = 0; k < 4; k++)
-        sources[k] = open_source(spec);
+        sources[k] = fx_open("%s", spec);
     for (int k = 3; k >= 0; k--) {
         check_sample(sources[k], 198, "198.tar:x.png", 0, 4);
         vt_source_close(sources[k]);
@@ -408,7 +399,7 @@ static void test_real_shards(void **state)
     found = fx_real("imagenette224.classes.txt");
     assert_non_null(found);
     snprintf(spec, sizeof spec, "wds:%s?classes=%s", shard, found);
-    vt_source *s = open_source(spec);
+    vt_source *s = fx_open("%s", spec);
     vt_read_buffer b = {0};
     int members[10] = {0};
     assert_int_equal(vt_source_count(s), 160);

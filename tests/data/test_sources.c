@@ -11,23 +11,6 @@
 #include "base/philox.h"
 #include "data/source.h"
 
-static vt_source *open_source(const char *fmt, ...) VT_PRINTF(1, 2);
-
-static vt_source *open_source(const char *fmt, ...)
-{
-    char spec[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(spec, sizeof spec, fmt, args);
-    va_end(args);
-    vt_source *s;
-    vt_err err = {0};
-    if (vt_source_open(&s, spec, &err) != VT_OK)
-        fail_msg("%s: %s", spec, err.msg);
-    assert_string_equal(vt_source_spec(s), spec);
-    return s;
-}
-
 static void check_read(const vt_source *s, int64_t i, int64_t width, int64_t height)
 {
     vt_read_buffer b = {0};
@@ -58,7 +41,7 @@ static void test_folder(void **state)
     fx_write("f/cat/notes.txt", "hello", 5);
     fx_write("f/cat/.hidden.png", "no", 2);
     fx_write("f/README", "hello", 5);
-    vt_source *s = open_source("folder:%s", fx_path("f/"));
+    vt_source *s = fx_open("folder:%s", fx_path("f/"));
     assert_int_equal(vt_source_count(s), 3);
     assert_int_equal(vt_source_classes(s), 2);
     assert_true(vt_source_has_names(s));
@@ -74,7 +57,7 @@ static void test_folder(void **state)
     assert_true(vt_source_resident_bytes(s) > 0);
     vt_source_close(s);
     fx_write("f.txt", "dog\nbird\ncat\n", 13);
-    s = open_source("%s?classes=%s", fx_path("f"), fx_path("f.txt")); /* a bare path; another order; an empty class */
+    s = fx_open("%s?classes=%s", fx_path("f"), fx_path("f.txt")); /* a bare path; another order; an empty class */
     assert_int_equal(vt_source_classes(s), 3);
     assert_int_equal(vt_source_label(s, 0), 0);
     assert_string_equal(vt_source_sample_name(s, 0, name, sizeof name), "dog/a.PNG");
@@ -113,7 +96,7 @@ static void test_unreadable_files(void **state)
     write_png("u/cat/a.png", 3, 3);
     fx_write("u/cat/b.png", "this is text", 12);
     fx_write("u/cat/c.png", "", 0);
-    vt_source *s = open_source("folder:%s", fx_path("u"));
+    vt_source *s = fx_open("folder:%s", fx_path("u"));
     assert_int_equal(vt_source_read(s, 1, &b, &err), VT_EFORMAT);
     assert_non_null(strstr(err.msg, "cat/b.png: neither"));
     assert_int_equal(vt_source_read(s, 2, &b, &err), VT_EFORMAT);
@@ -167,7 +150,7 @@ static void test_idx(void **state)
     write_idx("i/rgb", DIMS(7, 2, 3, 3), 126, false);
     write_idx("i/labels", DIMS(7), 7, false);
     write_idx("i/labels.gz", DIMS(7), 7, true);
-    vt_source *s = open_source("idx:%s,%s", fx_path("i/grey.idx3"), fx_path("i/labels.gz"));
+    vt_source *s = fx_open("idx:%s,%s", fx_path("i/grey.idx3"), fx_path("i/labels.gz"));
     assert_int_equal(vt_source_count(s), 7);
     assert_int_equal(vt_source_classes(s), 3);
     assert_false(vt_source_has_names(s));
@@ -181,11 +164,11 @@ static void test_idx(void **state)
     char plain[VT_HASH_HEX], packed[VT_HASH_HEX];
     vt_source_fingerprint(s, plain);
     vt_source_close(s);
-    s = open_source("idx:%s,%s", fx_path("i/grey.gz"), fx_path("i/labels"));
+    s = fx_open("idx:%s,%s", fx_path("i/grey.gz"), fx_path("i/labels"));
     vt_source_fingerprint(s, packed);
     assert_string_equal(plain, packed);
     vt_source_close(s);
-    s = open_source("idx:%s,%s", fx_path("i/rgb"), fx_path("i/labels"));
+    s = fx_open("idx:%s,%s", fx_path("i/rgb"), fx_path("i/labels"));
     assert_int_equal(vt_source_read(s, 1, &b, NULL), VT_OK);
     assert_true(b.image.width == 3 && b.image.height == 2 && b.image.pixels[17] == 35);
     vt_read_buffer_release(&b);
@@ -280,7 +263,7 @@ static void test_fashion_mnist(void **state)
         print_message("skipped: Debian's dataset-fashion-mnist is not installed\n");
         skip();
     }
-    vt_source *s = open_source("idx:%s/t10k-images-idx3-ubyte.gz,%s/t10k-labels-idx1-ubyte.gz", folder, folder);
+    vt_source *s = fx_open("idx:%s/t10k-images-idx3-ubyte.gz,%s/t10k-labels-idx1-ubyte.gz", folder, folder);
     assert_int_equal(vt_source_count(s), 10000);
     assert_int_equal(vt_source_classes(s), 10);
     int members[10] = {0};
@@ -299,9 +282,9 @@ static void test_fashion_mnist(void **state)
 static void test_synthetic(void **state)
 {
     vt_read_buffer a = {0}, b = {0};
-    vt_source *s = open_source("synthetic:shapes?classes=10&size=24&count=20000&seed=3&noise=0.2");
-    vt_source *same = open_source("synthetic:shapes?classes=10&size=24&count=50000&seed=3");
-    vt_source *other = open_source("synthetic:shapes?classes=10&size=24&count=1000&seed=4");
+    vt_source *s = fx_open("synthetic:shapes?classes=10&size=24&count=20000&seed=3&noise=0.2");
+    vt_source *same = fx_open("synthetic:shapes?classes=10&size=24&count=50000&seed=3");
+    vt_source *other = fx_open("synthetic:shapes?classes=10&size=24&count=1000&seed=4");
     int members[10] = {0}, wrong = 0;
     for (int64_t i = 0; i < 20000; i++) {
         int64_t label = vt_source_label(s, i), clean = vt_source_label(same, i);
@@ -324,7 +307,7 @@ static void test_synthetic(void **state)
     vt_source_close(s);
     vt_source_close(same);
     vt_source_close(other);
-    s = open_source("synthetic:shapes?classes=128&count=1000000000000"); /* no memory by the count */
+    s = fx_open("synthetic:shapes?classes=128&count=1000000000000"); /* no memory by the count */
     assert_int_equal(vt_source_count(s), 1000000000000);
     assert_true(vt_source_resident_bytes(s) < 100000);
     assert_string_equal(vt_source_class_name(s, 127), "yellow hollow ell");
@@ -337,7 +320,7 @@ static void test_synthetic(void **state)
 /* Breaks when the images of a SPEC change: results that name it could not be compared any more. */
 static void test_synthetic_is_for_ever(void **state)
 {
-    vt_source *s = open_source("synthetic:shapes?classes=128&size=24&count=128");
+    vt_source *s = fx_open("synthetic:shapes?classes=128&size=24&count=128");
     vt_hasher *h = vt_hasher_new();
     vt_read_buffer b = {0};
     char hex[VT_HASH_HEX];
@@ -355,7 +338,7 @@ static void test_synthetic_is_for_ever(void **state)
 static void test_synthetic_is_a_task(void **state)
 {
     enum { CLASSES = 8, SIDE = 16, TRAIN = 1600, TEST = 400, N = SIDE * SIDE * 3 };
-    vt_source *s = open_source("synthetic:shapes?classes=%d&size=%d&count=%d", CLASSES, SIDE, TRAIN + TEST);
+    vt_source *s = fx_open("synthetic:shapes?classes=%d&size=%d&count=%d", CLASSES, SIDE, TRAIN + TEST);
     static double mean[CLASSES][N];
     vt_read_buffer b = {0};
     int hits = 0;

@@ -10,29 +10,12 @@
 #include "data/source.h"
 #include "data/spec.h"
 
-static vt_source *open_source(const char *fmt, ...) VT_PRINTF(1, 2);
-
-static vt_source *open_source(const char *fmt, ...)
-{
-    char spec[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(spec, sizeof spec, fmt, args);
-    va_end(args);
-    vt_source *s;
-    vt_err err = {0};
-    if (vt_source_open(&s, spec, &err) != VT_OK)
-        fail_msg("%s: %s", spec, err.msg);
-    assert_string_equal(vt_source_spec(s), spec);
-    return s;
-}
-
 /* --- choice of samples --- */
 
 /* Names of all samples of a source, and its labels counted. */
 static void list_samples(const char *options, bool *in, int64_t n, int *members)
 {
-    vt_source *s = open_source("synthetic:shapes?classes=7&count=%lld%s", (long long)n, options);
+    vt_source *s = fx_open("synthetic:shapes?classes=7&count=%lld%s", (long long)n, options);
     char name[64];
     int64_t last = -1;
     memset(in, 0, (size_t)n);
@@ -78,7 +61,7 @@ static void test_choice(void **state)
                                         "synthetic:shapes?limit=70&count=701&classes=7"};
     char *const hashes[] = {whole, part, again};
     for (int i = 0; i < 3; i++) {
-        vt_source *s = open_source("%s", specs[i]);
+        vt_source *s = fx_open("%s", specs[i]);
         vt_source_fingerprint(s, hashes[i]);
         vt_source_close(s);
     }
@@ -99,7 +82,7 @@ static void test_choice_in_proportion(void **state)
     fx_write("p/images", images, sizeof images);
     static const char *const options[] = {"limit=111", "split=[50%:60%]"};
     for (int k = 0; k < 2; k++) {
-        vt_source *s = open_source("idx:%s,%s?%s", fx_path("p/images"), fx_path("p/labels"), options[k]);
+        vt_source *s = fx_open("idx:%s,%s?%s", fx_path("p/images"), fx_path("p/labels"), options[k]);
         int members[3] = {0};
         for (int64_t i = 0; i < vt_source_count(s); i++)
             members[vt_source_label(s, i)]++;
@@ -270,7 +253,7 @@ static void test_help(void **state)
         const vt_source_help *h = &vt_source_kinds_help[n];
         assert_true(vt_has_prefix(h->form, h->name) && h->form[strlen(h->name)] == ':' && strlen(h->help) > 10);
         if (strcmp(h->name, "synthetic") == 0)
-            vt_source_close(open_source("%s", h->form));
+            vt_source_close(fx_open("%s", h->form));
     }
     assert_int_equal(n, 5);
 }

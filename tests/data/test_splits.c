@@ -12,22 +12,6 @@
 #include "data/source.h"
 #include "data/twins.h"
 
-static vt_source *open_source(const char *fmt, ...) VT_PRINTF(1, 2);
-
-static vt_source *open_source(const char *fmt, ...)
-{
-    char spec[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(spec, sizeof spec, fmt, args);
-    va_end(args);
-    vt_source *s;
-    vt_err err = {0};
-    if (vt_source_open(&s, spec, &err) != VT_OK)
-        fail_msg("%s: %s", spec, err.msg);
-    return s;
-}
-
 typedef struct {
     char hash[VT_HASH_HEX], name[128];
     int part;
@@ -66,7 +50,7 @@ static int64_t check_parts(const char *place, const char *const *splits, int n_s
     stored *list = calloc((size_t)n + 1, sizeof *list);
     int64_t have = 0, repeats = 0;
     for (int k = 0; k < n_splits; k++) {
-        vt_source *s = open_source("%s?split=[%s]", place, splits[k]);
+        vt_source *s = fx_open("%s?split=[%s]", place, splits[k]);
         assert_true(have + vt_source_count(s) <= n);
         have = list_stored(s, k, list, have);
         vt_source_close(s);
@@ -110,7 +94,7 @@ static void test_twins_stay_together(void **state)
     }
     static const char *const halves[] = {":50%", "50%:"};
     assert_int_equal(check_parts(fx_path("t"), tenths, 10, 2 * N), 0);
-    vt_source *before = open_source("%s?split=[:50%%]", fx_path("t"));
+    vt_source *before = fx_open("%s?split=[:50%%]", fx_path("t"));
     assert_int_equal(vt_source_count(before), N);
     for (int i = 0; i < 30; i += 2)
         write_image(0, i, (uint32_t)i + 2); /* cat i and i + 1 are twins */
@@ -118,7 +102,7 @@ static void test_twins_stay_together(void **state)
         write_image(1, i, 41); /* dogs 40 to 43 are cat 40 */
     assert_int_equal(check_parts(fx_path("t"), tenths, 10, 2 * N), 19);
     assert_int_equal(check_parts(fx_path("t"), halves, 2, 2 * N), 19);
-    vt_source *after = open_source("%s?split=[:50%%]", fx_path("t"));
+    vt_source *after = fx_open("%s?split=[:50%%]", fx_path("t"));
     assert_in_range(vt_source_count(after), N, N + 4);
     int64_t counts[2], same = 0;
     vt_source_class_counts(after, counts);
@@ -140,7 +124,7 @@ static void test_nested_limits(void **state)
     bool before[200] = {false};
     for (int limit = 5; limit <= 60; limit += 5) {
         bool now[200] = {false};
-        vt_source *s = open_source("%s?split=[30%%:70%%]&limit=%d", fx_path("t"), limit);
+        vt_source *s = fx_open("%s?split=[30%%:70%%]&limit=%d", fx_path("t"), limit);
         assert_int_equal(vt_source_count(s), limit);
         for (int64_t i = 0; i < limit; i++) {
             char name[64];
@@ -163,7 +147,7 @@ static void test_extremes(void **state)
         snprintf(name, sizeof name, "same/cat/%d.png", i);
         fx_write(name, "no image, but the same bytes", 28);
     }
-    vt_source *s = open_source("%s?split=[:50%%]", fx_path("same"));
+    vt_source *s = fx_open("%s?split=[:50%%]", fx_path("same"));
     assert_int_equal(vt_source_count(s), 6);
     vt_source_close(s);
     snprintf(spec, sizeof spec, "%s?split=[50%%:]", fx_path("same"));
@@ -184,7 +168,7 @@ static void test_equal_ends(void **state)
         }
     }
     free(content);
-    vt_source *s = open_source("%s?split=[:50%%]", fx_path("ends"));
+    vt_source *s = fx_open("%s?split=[:50%%]", fx_path("ends"));
     assert_int_equal(vt_source_count(s), N / 2);
     vt_source_close(s);
     static const char *const parts[] = {":30%", "30%:60%", "60%:"};
