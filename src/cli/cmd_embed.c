@@ -49,7 +49,7 @@ static void print_result(const embed_options *o, const vt_loaded *l, const vt_so
         vt_cli_print_json(root);
         return;
     }
-    printf("checkpoint  %s (step %s)\n", l->dir, vt_cli_number(a, l->info.step));
+    vt_loaded_print(l);
     printf("data        %s (%s images, %s classes)\n", vt_source_spec(source),
            vt_cli_number(a, vt_source_count(source)), vt_cli_number(b, vt_source_classes(source)));
     printf("features    %s (%lld, %lld) float32, before the classifier\n", o->out, (long long)vt_source_count(source),

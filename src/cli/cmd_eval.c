@@ -136,7 +136,7 @@ static void print_result(const vt_loaded *l, const vt_source *source, const eval
 {
     const vt_classification *c = &f->c;
     char a[32], b[32];
-    printf("checkpoint  %s (step %s)\n", l->dir, vt_cli_number(a, l->info.step));
+    vt_loaded_print(l);
     printf("data        %s (%s images, %s classes)\n", vt_source_spec(source), vt_cli_number(a, c->count),
            vt_cli_number(b, vt_source_classes(source)));
     if (c->among < c->classes)

@@ -275,7 +275,7 @@ static void print_rows(const fewshot_options *o, const results *all, const vt_fe
 static void print_result(const vt_loaded *l, const fewshot_options *o, const results *all)
 {
     char a[32], b[32];
-    printf("checkpoint  %s (step %s)\n", l->dir, vt_cli_number(a, l->info.step));
+    vt_loaded_print(l);
     for (int s = 0; s < all->n; s++) {
         const measured *m = &all->sets[s];
         printf("%spool        %s (%s images, %s classes)\n", s > 0 ? "\n" : "", m->pool,

@@ -2,6 +2,7 @@
  * weights. Another program's model: what its files and the keys of the command line tell, then the same. */
 #include "cli/loaded.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,6 +140,15 @@ vt_status vt_loaded_need_classifier(const vt_loaded *l, vt_err *err)
     return l->info.model.classes > 0
                ? VT_OK
                : vt_fail(err, VT_EINVAL, "%s: the model has no classifier: use vitro embed or fewshot", l->dir);
+}
+
+void vt_loaded_print(const vt_loaded *l)
+{
+    char step[32];
+    if (l->info.step > 0)
+        printf("checkpoint  %s (step %s)\n", l->dir, vt_cli_number(step, l->info.step));
+    else
+        printf("model       %s\n", l->dir);
 }
 
 vt_eval_pass vt_loaded_pass(vt_loaded *l, const vt_source *source)

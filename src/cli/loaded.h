@@ -40,6 +40,9 @@ vt_status vt_load_options_check(const vt_load_options *o, vt_err *err) VT_MUST_U
 vt_status vt_loaded_open(vt_loaded *l, const vt_args *args, const vt_load_options *o, vt_err *err) VT_MUST_USE;
 void vt_loaded_close(vt_loaded *l);
 
+/* The first line of a result: the checkpoint and its step, or the model of another program, which tells none. */
+void vt_loaded_print(const vt_loaded *l);
+
 /* For what needs classes: VT_EINVAL says that the model has none. */
 vt_status vt_loaded_need_classifier(const vt_loaded *l, vt_err *err) VT_MUST_USE;
 
