@@ -77,6 +77,34 @@ static void changed_settings_are_refused(void **state)
     vt_recipe_release(&r);
 }
 
+/* Breaks when a checkpoint goes on under a recipe.yaml that was edited. */
+static void edited_recipe_is_refused(void **state)
+{
+    vt_err err = {0};
+    vt_train_result result;
+    vt_recipe r;
+    char *path = vt_path_join(scene_path(&here, "stopped"), "recipe.yaml");
+    unsigned char *text = NULL;
+    size_t size = 0;
+    (void)state;
+    assert_int_equal(vt_file_read(path, 1 << 20, &text, &size, &err), VT_OK);
+    char *seed = strstr((char *)text, "\n  seed: ");
+    assert_non_null(seed);
+    char was = seed[9];
+    for (int edited = 1; edited >= 0; edited--) {
+        seed[9] = edited ? (char)(was + 1) : was;
+        assert_int_equal(vt_file_write(path, text, size, &err), VT_OK);
+        assert_int_equal(vt_recipe_load(&r, path, NULL, 0, &err), VT_OK);
+        assert_int_equal(scene_train(&here, &r, "stopped", NULL, &result, &err), edited ? VT_EINVAL : VT_OK);
+        if (edited)
+            assert_non_null(strstr(err.msg, "other settings"));
+        vt_train_result_release(&result);
+        vt_recipe_release(&r);
+    }
+    free(text);
+    free(path);
+}
+
 /* Breaks when a run goes on although its images are others now. */
 static void changed_data_is_refused(void **state)
 {
@@ -256,6 +284,7 @@ int main(void)
         cmocka_unit_test(plan_is_what_is_taken),
         cmocka_unit_test(stops_saves_and_goes_on),
         cmocka_unit_test(changed_settings_are_refused),
+        cmocka_unit_test(edited_recipe_is_refused),
         cmocka_unit_test(changed_data_is_refused),
         cmocka_unit_test(second_training_is_refused),
         cmocka_unit_test(what_was_saved_stays),
